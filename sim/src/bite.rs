@@ -1,0 +1,78 @@
+//! Does it bite? Each bug of [`matrixkv::planted`] is planted alone, and seeds are run until an invariant fails. A bug
+//! that no seed finds is a hole in the simulator.
+
+use std::{fmt, ops::Range, time::Duration};
+
+use comfy_table::{Table, presets::ASCII_MARKDOWN};
+use matrixkv::planted::Bug;
+
+use crate::{
+    check::Invariant,
+    run::{Options, Report, run},
+};
+
+/// The invariants that a bug breaks: what finds it must be one of them, since a crash by accident proves little.
+pub fn expected(bug: Bug) -> &'static [Invariant] {
+    use Invariant::{Applied, Durable, Election, Linearizable, LogMatching, Ranges};
+    match bug {
+        // What was not synced is gone after a power cut: acknowledged entries, votes, or a log behind its own data.
+        Bug::SkipSync => &[Linearizable, Durable, LogMatching, Applied, Election],
+        Bug::AcknowledgeBeforeCommit => &[Linearizable, Durable],
+        Bug::ReadWithoutQuorum => &[Linearizable],
+        // Two leaders of one term commit different entries at one index.
+        Bug::ForgetVote => &[Election, LogMatching, Applied, Linearizable],
+        Bug::ApplyTwice => &[Applied, Linearizable],
+        Bug::RetryUnknown => &[Linearizable],
+        Bug::ProposeDoubled => &[Linearizable],
+        // Two clusters under the same names: both elect, and each serves its own data.
+        Bug::FoundTwice => &[Ranges, Linearizable, Durable, Election, LogMatching, Applied],
+    }
+}
+
+/// What became of a bug.
+#[derive(Clone, Debug)]
+pub struct Bite {
+    /// The bug.
+    pub bug: Bug,
+    /// The run that found it.
+    pub found_by: Option<Report>,
+    /// Seeds that were run.
+    pub tried: u64,
+    /// Seeds that failed for another reason than this bug can have.
+    pub misfires: Vec<u64>,
+}
+
+/// Hunts `bug` through `seeds`.
+pub fn hunt(bug: Bug, seeds: Range<u64>, length: Duration) -> Bite {
+    let mut bite = Bite { bug, found_by: None, tried: 0, misfires: Vec::new() };
+    for seed in seeds {
+        bite.tried += 1;
+        let report = run(Options { bug: Some(bug), ..Options::of_seed(seed, length) });
+        match report.violations.first() {
+            Some(violation) if expected(bug).contains(&violation.invariant) => {
+                bite.found_by = Some(report);
+                return bite;
+            }
+            Some(_) => bite.misfires.push(seed),
+            None => {}
+        }
+    }
+    bite
+}
+
+/// The table of a hunt.
+pub fn table(bites: &[Bite]) -> impl fmt::Display {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(["bug", "found by seed", "seeds tried", "invariant", "may break"]);
+    for bite in bites {
+        let first = bite.found_by.as_ref().map(|report| (report.knobs.seed, &report.violations[0]));
+        table.add_row([
+            bite.bug.name().to_owned(),
+            first.map_or("never".into(), |(seed, _)| seed.to_string()),
+            bite.tried.to_string(),
+            first.map_or(String::new(), |(_, violation)| violation.invariant.letter().to_owned()),
+            expected(bite.bug).iter().map(|invariant| invariant.letter()).collect::<Vec<_>>().join(" "),
+        ]);
+    }
+    table
+}

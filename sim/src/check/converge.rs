@@ -1,0 +1,179 @@
+//! V: after healing, every shard has min(`max-replicas`, live stores) voters on different live stores and one leader,
+//! as each node says over HTTP, within a bound that is computed before.
+//!
+//! A limit of this version: a replica on a store whose folder is lost is not replaced yet, so where a plan loses one,
+//! its voter is counted as if it lived. A leader on it, or a second voter beside it that is missing, is still told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+use crate::{knobs::Knobs, plan::Plan};
+
+/// Steps that bring a shard, or Prophet's group, from one voter to three: a learner and its promotion, twice.
+const STEPS_TO_FULL: u32 = 4;
+
+/// The slowest reconnect after a peer was away, the start of a node, and the recovery of its files.
+const RECONNECT: Duration = Duration::from_secs(5);
+
+/// Within what time after healing a run of this plan must converge: the longest time that a fault lasts, the moves
+/// that may be needed at one each two heartbeats, ten election time-outs, and a reconnect.
+pub fn bound(knobs: &Knobs, plan: &Plan) -> Duration {
+    let beat = knobs.shard_heartbeat.max(knobs.store_heartbeat);
+    // Prophet's own members come first, then all shards; a slow disk or link makes each shard's snapshot wait for
+    // the one before.
+    let moves = beat * 2 * (2 * STEPS_TO_FULL + knobs.shards as u32);
+    plan.longest_down() + moves + knobs.election_timeout() * 10 + knobs.founding_wait + RECONNECT
+}
+
+/// What every node must say.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// How many shards there are.
+    pub shards: usize,
+    /// `max-replicas`.
+    pub replicas: usize,
+    /// Whether the folder of one store was lost for good.
+    pub lost_store: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Answer {
+    store_id: u64,
+    shards: Option<Vec<ShardView>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct ShardView {
+    shard_id: u64,
+    replicas: Vec<ReplicaView>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct ReplicaView {
+    replica_id: u64,
+    store_id: u64,
+    role: String,
+    #[serde(default)]
+    learner: bool,
+}
+
+/// Judges the bodies of `GET /shards` of all live nodes. The first thing that is not as it should be, in words.
+pub fn judge(demand: &Demand, bodies: &BTreeMap<usize, String>) -> Result<(), String> {
+    let mut answers = BTreeMap::new();
+    for (node, body) in bodies {
+        let answer: Answer = serde_json::from_str(body).map_err(|error| format!("node{node} says {body}: {error}"))?;
+        answers.insert(*node, answer);
+    }
+    let live: BTreeSet<u64> = answers.values().map(|answer| answer.store_id).collect();
+    if live.len() < answers.len() || live.contains(&0) {
+        return Err(format!("{} nodes have the stores {live:?}", answers.len()));
+    }
+    answers.iter().try_for_each(|(node, answer)| {
+        judge_answer(demand, &live, answer).map_err(|why| format!("node{node} says: {why}"))
+    })
+}
+
+fn judge_answer(demand: &Demand, live: &BTreeSet<u64>, answer: &Answer) -> Result<(), String> {
+    let shards = answer.shards.as_deref().unwrap_or_default();
+    if shards.len() != demand.shards {
+        return Err(format!("{} shards instead of {}", shards.len(), demand.shards));
+    }
+    shards.iter().try_for_each(|shard| {
+        judge_shard(demand, live, shard).map_err(|why| format!("shard {}: {why}", shard.shard_id))
+    })
+}
+
+fn judge_shard(demand: &Demand, live: &BTreeSet<u64>, shard: &ShardView) -> Result<(), String> {
+    let leaders: Vec<_> = shard.replicas.iter().filter(|replica| replica.role == "L").collect();
+    let [leader] = leaders.as_slice() else { return Err(format!("{} leaders", leaders.len())) };
+    if !live.contains(&leader.store_id) {
+        return Err(format!("its leader {} is on store {}, which is gone", leader.replica_id, leader.store_id));
+    }
+    let voters: Vec<_> = shard.replicas.iter().filter(|replica| !replica.learner).collect();
+    let stores: BTreeSet<u64> = voters.iter().map(|voter| voter.store_id).collect();
+    let gone = stores.difference(live).count();
+    if stores.len() != voters.len() {
+        return Err(format!("two of its voters are on one store of {stores:?}"));
+    }
+    if gone > usize::from(demand.lost_store) {
+        return Err(format!("voters on {stores:?}, but live are {live:?}"));
+    }
+    let expected = demand.replicas.min(live.len() + gone);
+    let learners = shard.replicas.len() - voters.len();
+    if voters.len() == expected && learners == 0 {
+        return Ok(());
+    }
+    Err(format!("{} voters and {learners} learners instead of {expected} voters", voters.len()))
+}
+
+/// Judges the body of `GET /prophet`: its group has all its voters.
+pub fn judge_prophet(members: usize, body: &str) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        members: Vec<Member>,
+    }
+    #[derive(Deserialize)]
+    struct Member {
+        #[serde(default = "yes")]
+        voter: bool,
+    }
+    let answer: Answer = serde_json::from_str(body).map_err(|error| format!("Prophet is {body}: {error}"))?;
+    let voters = answer.members.iter().filter(|member| member.voter).count();
+    if voters == members { Ok(()) } else { Err(format!("Prophet has {voters} voters instead of {members}")) }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(store: u64, replicas: &str) -> String {
+        format!(r#"{{"store-id":{store},"shards":[{{"shard-id":3,"replicas":[{replicas}],"size":1}}]}}"#)
+    }
+
+    fn bodies(replicas: &str, nodes: u64) -> BTreeMap<usize, String> {
+        (0..nodes).map(|node| (node as usize, body(node + 1, replicas))).collect()
+    }
+
+    fn replica(id: u64, store: u64, role: &str) -> String {
+        format!(r#"{{"replica-id":{id},"store-id":{store},"role":"{role}"}}"#)
+    }
+
+    fn judge_replicas(replicas: &[String], nodes: u64, lost_store: bool) -> Result<(), String> {
+        judge(&Demand { shards: 1, replicas: 3, lost_store }, &bodies(&replicas.join(","), nodes))
+    }
+
+    #[test]
+    fn three_voters_on_live_stores_and_a_leader_are_fine() {
+        let full = [replica(10, 1, "F"), replica(11, 2, "L"), replica(12, 4, "F")];
+        assert_eq!(judge_replicas(&full, 4, false), Ok(()));
+        assert!(judge_replicas(&full, 3, false).unwrap_err().contains("live are"));
+        assert_eq!(judge_replicas(&full, 3, true), Ok(()));
+        assert!(judge_replicas(&full[..2], 4, false).unwrap_err().contains("2 voters"));
+    }
+
+    #[test]
+    fn no_leader_or_two_voters_on_a_store_are_told() {
+        let leaderless = [replica(10, 1, "F"), replica(11, 2, "F"), replica(12, 3, "F")];
+        assert!(judge_replicas(&leaderless, 4, false).unwrap_err().contains("0 leaders"));
+        let crowded = [replica(10, 1, "L"), replica(11, 2, "F"), replica(12, 2, "F")];
+        assert!(judge_replicas(&crowded, 4, false).unwrap_err().contains("one store"));
+    }
+
+    #[test]
+    fn a_node_that_knows_no_shard_is_told() {
+        let bodies = BTreeMap::from([(0, r#"{"store-id":1,"shards":null}"#.to_owned())]);
+        let demand = Demand { shards: 1, replicas: 3, lost_store: false };
+        assert!(judge(&demand, &bodies).unwrap_err().contains("0 shards instead of 1"));
+    }
+}

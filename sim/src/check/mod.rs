@@ -1,0 +1,232 @@
+//! What must always hold, one invariant a file. E, M and A are checked on every fact while a run goes on; L, D and V
+//! after it. A run collects violations instead of stopping at the first, since the second often explains it.
+//!
+//! Invariants (of the checks themselves):
+//! - a violation names its invariant by the letter that FAULTS gives it;
+//! - the same facts give the same violations, in the same order.
+
+pub mod converge;
+pub mod durable;
+pub mod election;
+pub mod linear;
+pub mod log;
+pub mod probe;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use matrixkv::types::{Fact, ReplicaId, ShardId};
+
+use crate::check::{election::Elections, log::Logs};
+
+/// Violations that are kept; a broken run can have one for each entry.
+const VIOLATIONS_MAX: usize = 16;
+
+/// Events that are kept to be printed with a failure.
+const EVENTS_MAX: usize = 60;
+
+/// What was violated.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Invariant {
+    /// L: each key is a linearizable register.
+    Linearizable,
+    /// D: what was acknowledged is there after everything is healed.
+    Durable,
+    /// E: at most one leader a term in each group.
+    Election,
+    /// M: a committed entry never changes.
+    LogMatching,
+    /// A: replicas that applied the same index have the same data, and applied the same entries.
+    Applied,
+    /// P: the same seed gives the same trace.
+    Repeatable,
+    /// R: the key space is covered once; of this, in this version: there is no second cluster.
+    Ranges,
+    /// V: after healing the cluster is whole again within a bound.
+    Converged,
+    /// No code of a node panics.
+    Panic,
+    /// No node stops on its own without a reason.
+    Stopped,
+}
+
+impl Invariant {
+    /// As FAULTS calls it; what FAULTS takes for granted has a word.
+    pub fn letter(self) -> &'static str {
+        match self {
+            Invariant::Linearizable => "L",
+            Invariant::Durable => "D",
+            Invariant::Election => "E",
+            Invariant::LogMatching => "M",
+            Invariant::Applied => "A",
+            Invariant::Repeatable => "P",
+            Invariant::Ranges => "R",
+            Invariant::Converged => "V",
+            Invariant::Panic => "panicked",
+            Invariant::Stopped => "stopped",
+        }
+    }
+}
+
+/// Something that must not be.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// What was violated.
+    pub invariant: Invariant,
+    /// When, since the start of the run.
+    pub at: Duration,
+    /// How.
+    pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] at {:.6}s: {}", self.invariant.letter(), self.at.as_secs_f64(), self.message)
+    }
+}
+
+/// What the facts added up to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Elections won.
+    pub elections: u64,
+    /// Entries applied, on all replicas together.
+    pub applied: u64,
+    /// Snapshots installed.
+    pub snapshots: u64,
+    /// Replicas opened, or created.
+    pub opened: u64,
+}
+
+/// A replica that leads, as its own facts say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leadership {
+    /// The node that it lives on.
+    pub node: usize,
+    /// Its term.
+    pub term: u64,
+}
+
+/// Hears every fact and judges it. Cheap to clone; all clones are one.
+#[derive(Clone, Default)]
+pub struct Observer(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    elections: Elections,
+    logs: Logs,
+    tally: Tally,
+    violations: Vec<Violation>,
+    events: VecDeque<(Duration, String)>,
+    last_seen: Duration,
+}
+
+impl Observer {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        // A panic of a node must not hide what was seen before it.
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// `node` says `fact` at `at`.
+    pub fn fact(&self, node: usize, at: Duration, fact: &Fact) {
+        let mut inner = self.lock();
+        inner.last_seen = at;
+        inner.count(fact);
+        if let Some(text) = worth_telling(fact) {
+            inner.event(at, format!("node{node}: {text}"));
+        }
+        let inner = &mut *inner;
+        let found = inner.elections.fact(node, fact).or_else(|| inner.logs.fact(node, fact));
+        if let Some((invariant, message)) = found {
+            inner.violation(Violation { invariant, at, message });
+        }
+    }
+
+    /// Remembers an event of the world, to be printed with a failure.
+    pub fn event(&self, at: Duration, text: String) {
+        self.lock().event(at, text);
+    }
+
+    /// Something was found by another check.
+    pub fn violation(&self, invariant: Invariant, at: Duration, message: String) {
+        self.lock().violation(Violation { invariant, at, message });
+    }
+
+    /// `node` starts a new life: what it applied and did not keep, it may apply again.
+    pub fn born(&self, node: usize) {
+        self.lock().logs.born(node);
+    }
+
+    /// Who leads, as far as the facts said: of each group the one of the highest term.
+    pub fn leaders(&self) -> Vec<(ShardId, Leadership)> {
+        self.lock().elections.leaders().collect()
+    }
+
+    /// What was counted.
+    pub fn tally(&self) -> Tally {
+        self.lock().tally
+    }
+
+    /// Takes out what was found: the violations, and the last events before the end.
+    pub fn finish(&self) -> (Vec<Violation>, Vec<(Duration, String)>) {
+        let mut inner = self.lock();
+        (std::mem::take(&mut inner.violations), std::mem::take(&mut inner.events).into())
+    }
+
+    /// When the last fact was said, or the last event happened.
+    pub fn last_seen(&self) -> Duration {
+        self.lock().last_seen
+    }
+}
+
+impl Inner {
+    fn count(&mut self, fact: &Fact) {
+        match fact {
+            Fact::BecameLeader { .. } => self.tally.elections += 1,
+            Fact::Applied { .. } => self.tally.applied += 1,
+            Fact::Installed { .. } => self.tally.snapshots += 1,
+            Fact::Opened { .. } => self.tally.opened += 1,
+            _ => {}
+        }
+    }
+
+    fn event(&mut self, at: Duration, text: String) {
+        self.last_seen = at;
+        if self.violations.is_empty() {
+            self.events.push_back((at, text));
+            if self.events.len() > EVENTS_MAX {
+                self.events.pop_front();
+            }
+        }
+    }
+
+    fn violation(&mut self, violation: Violation) {
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(violation);
+        }
+    }
+}
+
+/// Facts that a reader wants to see before a failure; applied entries are too many.
+fn worth_telling(fact: &Fact) -> Option<String> {
+    match fact {
+        Fact::Opened { shard, replica, index, .. } => Some(format!("opened {replica} of {shard} at index {index}")),
+        Fact::BecameLeader { shard, replica, term } => Some(format!("{replica} leads {shard} in term {term}")),
+        Fact::Installed { shard, replica, index, .. } => {
+            Some(format!("{replica} of {shard} installed a snapshot at index {index}"))
+        }
+        Fact::Decision(text) => Some(text.clone()),
+        Fact::Disk(matrixkv::types::DiskFact::Failed(why)) => Some(format!("the disk failed: {why}")),
+        Fact::Applied { .. } | Fact::Disk(_) => None,
+    }
+}
+
+/// What an online check found.
+type Found = Option<(Invariant, String)>;
+
+/// Where a replica lives and which one it is.
+type ReplicaKey = (usize, ShardId, ReplicaId);

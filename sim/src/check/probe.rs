@@ -1,0 +1,63 @@
+//! Asks the nodes over HTTP what an operator would ask, from a machine of its own.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use madsim::time::sleep;
+use matrixkv::{env::within, http::client::Connection};
+
+use super::converge::{self, Demand};
+use crate::{
+    knobs::{Knobs, PROPHET_NODES},
+    world::{State, World},
+};
+
+/// How long a node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long until the cluster is looked at again.
+const PERIOD: Duration = Duration::from_millis(200);
+
+/// `GET path` of `node`: the body of a 200, or what came instead.
+pub async fn get(world: &World, node: usize, path: &'static str) -> Result<String, String> {
+    let watching = world.clone();
+    let answer = world.watcher().spawn(async move {
+        let env = watching.watcher_env();
+        let ask = async {
+            let mut connection = Connection::open(&env, &Knobs::http_address(node)).await?;
+            connection.request("GET", path, &[]).await
+        };
+        within(&env, PATIENCE, ask).await
+    });
+    match answer.await {
+        Ok(Some(Ok(answer))) if answer.status == 200 => Ok(String::from_utf8_lossy(&answer.body).into_owned()),
+        Ok(Some(Ok(answer))) => Err(format!("node{node} answers {path} with {}", answer.status)),
+        Ok(Some(Err(error))) => Err(format!("node{node} does not answer {path}: {error}")),
+        _ => Err(format!("node{node} does not answer {path} within {PATIENCE:?}")),
+    }
+}
+
+/// Whether the cluster is as a healed one must be, right now; if not, the first thing that is wrong.
+pub async fn is_whole(world: &World) -> Result<(), String> {
+    let mut bodies = BTreeMap::new();
+    for node in world.nodes_in(State::Up) {
+        bodies.insert(node, get(world, node, "/shards").await?);
+    }
+    if bodies.is_empty() {
+        return Err("no node is up".into());
+    }
+    let knobs = world.knobs();
+    let lost_store = world.lost_a_folder();
+    converge::judge(&Demand { shards: knobs.shards, replicas: knobs.replicas(), lost_store }, &bodies)?;
+    converge::judge_prophet(PROPHET_NODES, &get(world, 1, "/prophet").await?)
+}
+
+/// Looks again and again until the cluster is whole: when that was. Else, at `until`, what is wrong.
+pub async fn wait_until_whole(world: &World, until: Duration) -> Result<Duration, String> {
+    loop {
+        match is_whole(world).await {
+            Ok(()) => return Ok(world.now()),
+            Err(why) if world.now() >= until => return Err(why),
+            Err(_) => sleep(PERIOD).await,
+        }
+    }
+}

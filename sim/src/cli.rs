@@ -1,0 +1,222 @@
+//! The command line: run a seed, sweep over many, compare runs, check a history, hunt planted bugs.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Args, Parser, Subcommand};
+use matrixkv_sim::{
+    linear,
+    run::{self, Options, Verdict},
+    sweep::Sweep,
+};
+
+use crate::twice::Twice;
+
+#[derive(Parser)]
+#[command(
+    name = "matrixkv-sim",
+    version,
+    about = "Runs whole MatrixKV clusters from one seed, with faults, and checks them"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one seed and report
+    Run(Run),
+    /// Run many seeds; exit status 1 if one fails
+    Sweep {
+        /// Which seeds, as A..B (B is not run)
+        #[arg(long, value_parser = seeds)]
+        seeds: Range<u64>,
+        /// How many at a time
+        #[arg(long, default_value_t = cores())]
+        jobs: usize,
+        /// Simulated seconds of each
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// Run seeds in two processes each and compare their traces
+    Twice {
+        /// One seed
+        #[arg(long, conflicts_with = "seeds", required_unless_present = "seeds")]
+        seed: Option<u64>,
+        /// Several, as A..B
+        #[arg(long, value_parser = seeds)]
+        seeds: Option<Range<u64>>,
+        /// Simulated seconds of each
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Another build of this program for the second run, such as one without optimisation
+        #[arg(long)]
+        other_binary: Option<PathBuf>,
+    },
+    /// Check a history for linearizability: history.jsonl, a Jepsen log, or a kv map
+    Check {
+        /// The history
+        file: PathBuf,
+    },
+    /// Plant bugs one at a time and see which seed finds each
+    Bite(Bite),
+}
+
+#[derive(Args)]
+struct Run {
+    /// The seed
+    #[arg(long)]
+    seed: u64,
+    /// Simulated seconds
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Write each operation of the clients here, a JSON object a line
+    #[arg(long)]
+    history: Option<PathBuf>,
+    /// Write the trace here
+    #[arg(long)]
+    trace: Option<PathBuf>,
+    /// Print nothing but the hash of the trace
+    #[arg(long)]
+    hash_only: bool,
+    /// Plant this bug (needs --features planted)
+    #[arg(long)]
+    bug: Option<String>,
+}
+
+#[derive(Args)]
+struct Bite {
+    /// Which seeds to try, as A..B
+    #[arg(long, value_parser = seeds, default_value = "0..200")]
+    seeds: Range<u64>,
+    /// Only this bug
+    #[arg(long)]
+    bug: Option<String>,
+    /// Simulated seconds of each seed
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+}
+
+/// Does what the command line says; exit status 0 for good, 1 for a finding, 2 for a command that cannot be done.
+pub fn main() -> ExitCode {
+    let good = match Cli::parse().command {
+        Command::Run(run) => run_one(run),
+        Command::Sweep { seeds, jobs, seconds } => Ok(sweep(seeds, jobs, seconds)),
+        Command::Twice { seed, seeds, seconds, other_binary } => {
+            let seeds = seeds.unwrap_or_else(|| seed.map_or(0..0, |seed| seed..seed + 1));
+            twice(seeds, seconds, other_binary)
+        }
+        Command::Check { file } => check(&file),
+        Command::Bite(options) => bite(options),
+    };
+    match good {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// `A..B`.
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let (start, end) = text.split_once("..").ok_or("expected A..B, as 0..1000")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
+    let range = number(start)?..number(end)?;
+    if range.is_empty() { Err(format!("{text} has no seed in it")) } else { Ok(range) }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get())
+}
+
+fn run_one(arguments: Run) -> Result<bool, String> {
+    let length = Duration::from_secs(arguments.seconds);
+    let bug = arguments.bug.as_deref().map(bug).transpose()?;
+    let (history, trace) = (arguments.history, arguments.trace);
+    let report = run::run(Options { bug, history, trace, ..Options::of_seed(arguments.seed, length) });
+    if arguments.hash_only {
+        println!("{:016x}", report.trace_hash);
+    } else {
+        println!("{report}");
+    }
+    Ok(report.verdict() == Verdict::Passed)
+}
+
+fn sweep(seeds: Range<u64>, jobs: usize, seconds: u64) -> bool {
+    println!("seeds {}..{}, {jobs} at a time, {seconds} simulated seconds each", seeds.start, seeds.end);
+    let sums = Sweep { seeds, jobs, length: Duration::from_secs(seconds) }.run();
+    println!("{}", sums.describe());
+    let complaints = sums.complaints();
+    complaints.iter().for_each(|complaint| println!("{complaint}"));
+    complaints.is_empty()
+}
+
+fn twice(seeds: Range<u64>, seconds: u64, other: Option<PathBuf>) -> Result<bool, String> {
+    let first = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    let twice = Twice { second: other.unwrap_or_else(|| first.clone()), first, seconds };
+    let mut hashes: BTreeMap<String, u64> = BTreeMap::new();
+    let mut good = true;
+    // One seed more than asked for: two seeds must differ, or the trace says nothing.
+    for seed in seeds.start..=seeds.end {
+        match twice.compare(seed) {
+            Ok(hash) => {
+                println!("seed {seed}: trace {hash}, twice");
+                if let Some(earlier) = hashes.insert(hash, seed) {
+                    println!("seeds {earlier} and {seed} have the same trace");
+                    good = false;
+                }
+            }
+            Err(why) => {
+                println!("{why}");
+                good = false;
+            }
+        }
+    }
+    Ok(good)
+}
+
+fn check(file: &Path) -> Result<bool, String> {
+    let (format, verdict) = linear::check_file(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    println!("{} ({format}): {verdict}", file.display());
+    Ok(matches!(verdict, linear::Verdict::Linearizable { .. }))
+}
+
+fn bug(name: &str) -> Result<matrixkv::planted::Bug, String> {
+    use matrixkv::planted::Bug;
+    if !cfg!(feature = "planted") {
+        let how = "cargo run --release -p matrixkv-sim --features planted -- bite";
+        return Err(format!("this build carries no planted bugs; build one that does:\n  {how}"));
+    }
+    let names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+    let found = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
+    found.ok_or_else(|| format!("no such bug {name:?}; there are {}", names.join(", ")))
+}
+
+fn bite(options: Bite) -> Result<bool, String> {
+    use matrixkv::planted::Bug;
+    use matrixkv_sim::bite::{hunt, table};
+    // Says how to build one that can, also where no name was given.
+    let one = options.bug.as_deref().unwrap_or(Bug::ALL[0].name());
+    let one = bug(one)?;
+    let bugs = if options.bug.is_some() { vec![one] } else { Bug::ALL.to_vec() };
+    let length = Duration::from_secs(options.seconds);
+    let mut bites = Vec::new();
+    for bug in bugs {
+        let bite = hunt(bug, options.seeds.clone(), length);
+        match &bite.found_by {
+            Some(report) => println!("{}: {}", bug.name(), report.violations[0]),
+            None => println!("{}: not found; other failures in seeds {:?}", bug.name(), bite.misfires),
+        }
+        bites.push(bite);
+    }
+    println!("{}", table(&bites));
+    Ok(bites.iter().all(|bite| bite.found_by.is_some()))
+}

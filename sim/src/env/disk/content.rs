@@ -1,0 +1,217 @@
+//! What is in a file, and what of it would survive a power cut. The file as its writers see it is one vector; beside it
+//! lies the original of every block that was changed since the last sync.
+
+use std::collections::BTreeMap;
+
+use matrixkv::types::Rng;
+
+/// What a real disk writes at once or not at all.
+const SECTOR_BYTES: usize = 512;
+
+/// What is remembered at once: redb writes pages of this size.
+const BLOCK_BYTES: usize = 4096;
+
+/// Bytes of a file. Between two syncs only the first original of a block is remembered, so a power cut shows the old or
+/// the newest version of a sector, and none between.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    bytes: Vec<u8>,
+    durable_len: usize,
+    /// The durable bytes of changed blocks: shorter than a block where the durable file ended inside it or before.
+    originals: BTreeMap<usize, Vec<u8>>,
+}
+
+/// How a power cut treats a file.
+#[derive(Clone, Copy)]
+enum Cut {
+    LosesAll,
+    KeepsAll,
+    ByBlock,
+    BySector,
+}
+
+impl Content {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The bytes from `offset`, as many as `out` takes; `None` if the file ends before.
+    pub(super) fn read(&self, offset: usize, out: &mut [u8]) -> Option<()> {
+        let end = offset.checked_add(out.len())?;
+        out.copy_from_slice(self.bytes.get(offset..end)?);
+        Some(())
+    }
+
+    pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let end = offset + bytes.len();
+        self.remember(offset, end);
+        if end > self.len() {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[offset..end].copy_from_slice(bytes);
+    }
+
+    pub(super) fn set_len(&mut self, len: usize) {
+        self.remember(len, self.len());
+        self.bytes.resize(len, 0);
+    }
+
+    pub(super) fn sync(&mut self) {
+        self.originals.clear();
+        self.durable_len = self.len();
+    }
+
+    /// Keeps the original of every block in `from..to`.
+    fn remember(&mut self, from: usize, to: usize) {
+        if from >= to {
+            return;
+        }
+        for block in from / BLOCK_BYTES..=(to - 1) / BLOCK_BYTES {
+            // A block without an original is as it was when it was synced.
+            let (bytes, end) = (&self.bytes, self.durable_len.min((block + 1) * BLOCK_BYTES));
+            self.originals.entry(block).or_insert_with(|| bytes.get(block * BLOCK_BYTES..end).unwrap_or(&[]).to_vec());
+        }
+    }
+
+    /// Loses any part of what was not synced. How many bytes changed back.
+    pub(super) fn power_loss(&mut self, rng: &mut Rng) -> u64 {
+        let cut = [Cut::LosesAll, Cut::KeepsAll, Cut::ByBlock, Cut::BySector][rng.below(4) as usize];
+        let len = if cut.keeps(rng) { self.len() } else { self.durable_len };
+        let longest = self.len().max(self.durable_len);
+        self.bytes.resize(longest, 0);
+        let mut lost = longest.abs_diff(len) as u64;
+        for (block, original) in std::mem::take(&mut self.originals) {
+            if !matches!(cut, Cut::BySector) {
+                if !cut.keeps(rng) {
+                    lost += self.restore(block * BLOCK_BYTES, &original, 0..BLOCK_BYTES);
+                }
+                continue;
+            }
+            for sector in (0..BLOCK_BYTES).step_by(SECTOR_BYTES) {
+                if !cut.keeps(rng) {
+                    lost += self.restore(block * BLOCK_BYTES, &original, sector..sector + SECTOR_BYTES);
+                }
+            }
+        }
+        self.bytes.resize(len, 0);
+        self.durable_len = len;
+        lost
+    }
+
+    /// Puts a part of the block at `start` back; what is beyond its original was never written.
+    fn restore(&mut self, start: usize, original: &[u8], part: std::ops::Range<usize>) -> u64 {
+        let end = (start + part.end).min(self.len());
+        let Some(now) = self.bytes.get_mut(start + part.start..end) else { return 0 };
+        let mut lost = 0;
+        for (place, byte) in now.iter_mut().enumerate() {
+            let before = original.get(part.start + place).copied().unwrap_or(0);
+            lost += u64::from(*byte != before);
+            *byte = before;
+        }
+        lost
+    }
+
+    /// Changes one bit of what is durable and unchanged; `None` in an empty file.
+    pub(super) fn flip_bit(&mut self, rng: &mut Rng) -> Option<usize> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        let place = rng.below(self.bytes.len() as u64) as usize;
+        self.bytes[place] ^= 1 << rng.below(8);
+        Some(place)
+    }
+}
+
+impl Cut {
+    fn keeps(self, rng: &mut Rng) -> bool {
+        match self {
+            Cut::LosesAll => false,
+            Cut::KeepsAll => true,
+            Cut::ByBlock | Cut::BySector => rng.chance(0.5),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Content, Rng, SECTOR_BYTES};
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Write(usize, usize, u8),
+        SetLen(usize),
+        Sync,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0..20_000usize, 1..9000usize, 1u8..).prop_map(|(at, len, byte)| Step::Write(at, len, byte)),
+            2 => (0..30_000usize).prop_map(Step::SetLen),
+            1 => Just(Step::Sync),
+        ]
+    }
+
+    fn apply(content: &mut Content, model: &mut Vec<u8>, step: &Step) {
+        match *step {
+            Step::Write(at, len, byte) => {
+                content.write(at, &vec![byte; len]);
+                model.resize(model.len().max(at + len), 0);
+                model[at..at + len].fill(byte);
+            }
+            Step::SetLen(len) => {
+                content.set_len(len);
+                model.resize(len, 0);
+            }
+            Step::Sync => content.sync(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// After a power cut each sector is as it was when it was synced, or as it was last written.
+        #[test]
+        fn what_was_synced_and_not_changed_survives(steps in proptest::collection::vec(step(), 0..12), seed: u64) {
+            let (mut content, mut model, mut synced) = (Content::default(), Vec::new(), Vec::new());
+            for step in &steps {
+                apply(&mut content, &mut model, step);
+                prop_assert_eq!(&content.bytes, &model);
+                if matches!(step, Step::Sync) {
+                    synced = model.clone();
+                }
+            }
+            content.power_loss(&mut Rng::new(seed));
+            prop_assert!(content.len() == synced.len() || content.len() == model.len());
+            let at = |bytes: &[u8], place: usize| bytes.get(place).copied().unwrap_or(0);
+            for (number, sector) in content.bytes.chunks(SECTOR_BYTES).enumerate() {
+                let is = |other: &[u8]| {
+                    sector.iter().enumerate().all(|(place, byte)| *byte == at(other, number * SECTOR_BYTES + place))
+                };
+                prop_assert!(is(&synced) || is(&model), "sector {} is neither old nor new", number);
+            }
+            let survived = content.bytes.clone();
+            content.power_loss(&mut Rng::new(seed + 1));
+            prop_assert_eq!(&content.bytes, &survived);
+        }
+    }
+
+    #[test]
+    fn unsynced_writes_are_lost_kept_and_torn() {
+        let (mut lost, mut kept, mut torn) = (0, 0, 0);
+        for seed in 0..200 {
+            let mut content = Content::default();
+            content.write(0, &[1; 4096]);
+            content.sync();
+            content.write(0, &[2; 4096]);
+            content.power_loss(&mut Rng::new(seed));
+            match content.bytes.iter().filter(|byte| **byte == 2).count() {
+                0 => lost += 1,
+                4096 => kept += 1,
+                _ => torn += 1,
+            }
+        }
+        assert!(lost > 40 && kept > 40 && torn > 20, "lost {lost}, kept {kept}, torn {torn}");
+    }
+}

@@ -1,0 +1,333 @@
+//! What a seed decides before anything runs: how large the world is, how fast its clocks tick, how small its limits
+//! are. Everything is small or short enough that a minute of simulated time is eventful: few keys, so that clients
+//! meet on them; short logs, so that snapshots happen; short heartbeats, so that repairs are seen.
+//!
+//! Invariants:
+//! - the same seed draws the same knobs;
+//! - each purpose has dice of its own ([`dice`]), so a knob that is added or removed leaves the others as they were.
+
+use std::{fmt, time::Duration};
+
+use matrixkv::{config::Config, types::Rng};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Prophet nodes; each of them is a store too. They are the first nodes.
+pub const PROPHET_NODES: usize = 3;
+
+/// Where each node serves HTTP.
+pub const HTTP_PORT: u16 = 8080;
+
+/// Dice of `seed` for one purpose, which share no throw with those of another.
+pub fn dice(seed: u64, purpose: &str) -> Rng {
+    Rng::new(xxh3_64_with_seed(purpose.as_bytes(), seed))
+}
+
+/// How envelopes travel between two nodes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Links {
+    /// The shortest and the longest time that an envelope usually takes.
+    pub latency: (Duration, Duration),
+    /// The chance that it is lost.
+    pub loss: f64,
+    /// The chance that it arrives twice.
+    pub duplicate: f64,
+    /// The chance that it is late, and overtaken by those behind it.
+    pub late: f64,
+    /// How much later the late ones are at most.
+    pub late_by: Duration,
+}
+
+/// How messages between nodes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Envelopes one by one, each with a fate of its own.
+    Datagrams,
+    /// The link over byte streams, as on real sockets.
+    Streams,
+}
+
+/// What a seed decides before the run.
+#[derive(Clone, Debug)]
+pub struct Knobs {
+    /// The seed.
+    pub seed: u64,
+    /// Nodes; the first [`PROPHET_NODES`] are Prophet members, all are stores.
+    pub nodes: usize,
+    /// Clients.
+    pub clients: usize,
+    /// Shards that the key space is cut into from the start.
+    pub shards: usize,
+    /// Keys that the clients use.
+    pub keys: usize,
+    /// Bytes of the longest value.
+    pub value_bytes_max: usize,
+    /// How strongly clients prefer the first keys: 1 is not at all.
+    pub skew: u32,
+    /// The longest pause of a client between two requests.
+    pub think_max: Duration,
+    /// `[limits] request-deadline`.
+    pub request_deadline: Duration,
+    /// `[raft] tick-interval`.
+    pub tick: Duration,
+    /// `[raft] heartbeat-ticks`.
+    pub heartbeat_ticks: u64,
+    /// `[raft] election-timeout-ticks`.
+    pub election_ticks: u64,
+    /// `[raft] batch-bytes-max`.
+    pub batch_bytes_max: u64,
+    /// `[raft] max-inflight-msgs`.
+    pub inflight_max: u64,
+    /// `[raft.raft-log] compact-threshold`.
+    pub compact_threshold: u64,
+    /// `[replication] shard-heartbeat-duration`.
+    pub shard_heartbeat: Duration,
+    /// `[replication] store-heartbeat-duration`.
+    pub store_heartbeat: Duration,
+    /// `[prophet] founding-wait`.
+    pub founding_wait: Duration,
+    /// The shortest and the longest time that a disk operation takes.
+    pub disk_latency: (Duration, Duration),
+    /// How messages between nodes travel.
+    pub transport: Transport,
+    /// How envelopes travel while no fault says otherwise.
+    pub links: Links,
+    /// When each node is started for the first time.
+    pub starts: Vec<Duration>,
+}
+
+fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn micros(n: u64) -> Duration {
+    Duration::from_micros(n)
+}
+
+fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
+    choices[rng.below(choices.len() as u64) as usize]
+}
+
+impl Knobs {
+    /// The knobs of `seed`.
+    pub fn draw(seed: u64) -> Self {
+        let mut world = dice(seed, "world");
+        let nodes = PROPHET_NODES + world.between(1, 2) as usize;
+        let keys = world.between(5, 30) as usize;
+        let mut load = dice(seed, "load");
+        let mut raft = dice(seed, "raft");
+        let mut prophet = dice(seed, "prophet");
+        let mut disk = dice(seed, "disk");
+        let mut net = dice(seed, "links");
+        Self {
+            seed,
+            nodes,
+            clients: load.between(3, 8) as usize,
+            shards: world.between(1, 8).min(keys as u64) as usize,
+            keys,
+            value_bytes_max: pick(&mut load, &[24, 24, 200, 4000]),
+            skew: pick(&mut load, &[1, 2, 3]),
+            think_max: millis(pick(&mut load, &[20, 60, 200])),
+            request_deadline: millis(pick(&mut load, &[500, 1000, 2000, 5000])),
+            tick: millis(pick(&mut raft, &[40, 60, 100])),
+            heartbeat_ticks: raft.between(1, 3),
+            election_ticks: raft.between(8, 14),
+            batch_bytes_max: pick(&mut raft, &[64, 1024, 256 * 1024]),
+            inflight_max: pick(&mut raft, &[2, 16, 256]),
+            compact_threshold: pick(&mut raft, &[4, 16, 64, 256]),
+            shard_heartbeat: millis(pick(&mut prophet, &[300, 600, 1000])),
+            store_heartbeat: millis(pick(&mut prophet, &[300, 600, 1000])),
+            founding_wait: millis(pick(&mut prophet, &[1000, 2000])),
+            disk_latency: pick(
+                &mut disk,
+                &[(micros(20), micros(100)), (micros(50), millis(2)), (millis(1), millis(8))],
+            ),
+            transport: if net.chance(0.2) { Transport::Streams } else { Transport::Datagrams },
+            links: draw_links(&mut net),
+            starts: draw_starts(seed, nodes),
+        }
+    }
+
+    /// The clients' keys, ascending.
+    pub fn key(&self, index: usize) -> String {
+        assert!(index < self.keys, "key {index} of {}", self.keys);
+        format!("k{index:03}")
+    }
+
+    /// The keys at which the first shard is cut.
+    pub fn split_keys(&self) -> Vec<String> {
+        (1..self.shards).map(|shard| self.key(shard * self.keys / self.shards)).collect()
+    }
+
+    /// Replicas that each shard is given.
+    pub fn replicas(&self) -> usize {
+        3
+    }
+
+    /// The usual election time-out, without the dice's part.
+    pub fn election_timeout(&self) -> Duration {
+        self.tick * self.election_ticks as u32
+    }
+
+    /// The host name of a node.
+    pub fn host(node: usize) -> String {
+        format!("node{node}")
+    }
+
+    /// Where `node` serves HTTP.
+    pub fn http_address(node: usize) -> String {
+        format!("{}:{HTTP_PORT}", Self::host(node))
+    }
+
+    /// The configuration of `node`, through the very parser that reads a file.
+    pub fn config(&self, node: usize) -> Config {
+        let text = self.config_text(node);
+        match Config::parse(&text, &format!("{}.toml", Self::host(node))) {
+            Ok((config, _)) => config,
+            Err(error) => panic!("the simulator wrote a bad configuration: {error}\n{text}"),
+        }
+    }
+
+    fn config_text(&self, node: usize) -> String {
+        let host = Self::host(node);
+        let ms = |duration: Duration| format!("\"{}ms\"", duration.as_millis());
+        let membership = if node < PROPHET_NODES { member_keys() } else { external_keys() };
+        let etcd = if node < PROPHET_NODES { etcd_section(node) } else { String::new() };
+        format!(
+            "addr-raft = \"0.0.0.0:8081\"\naddr-advertise-raft = \"{host}:8081\"\n\
+             addr-client = \"0.0.0.0:8082\"\naddr-advertise-client = \"{host}:8082\"\n\
+             dir-data = \"/data/matrixkv\"\n\
+             [raft]\ntick-interval = {tick}\nheartbeat-ticks = {heartbeat}\nelection-timeout-ticks = {election}\n\
+             batch-bytes-max = {batch}\nmax-inflight-msgs = {inflight}\n\
+             [raft.raft-log]\ncompact-threshold = {compact}\n\
+             [replication]\nshard-heartbeat-duration = {shard_beat}\nstore-heartbeat-duration = {store_beat}\n\
+             [prophet]\nname = \"{host}\"\nfounding-wait = {founding}\n{membership}{etcd}\
+             [prophet.replication]\nmax-replicas = {replicas}\ninitial-split-keys = {splits:?}\n\
+             [limits]\nrequest-deadline = {deadline}\n",
+            tick = ms(self.tick),
+            heartbeat = self.heartbeat_ticks,
+            election = self.election_ticks,
+            batch = self.batch_bytes_max,
+            inflight = self.inflight_max,
+            compact = self.compact_threshold,
+            shard_beat = ms(self.shard_heartbeat),
+            store_beat = ms(self.store_heartbeat),
+            founding = ms(self.founding_wait),
+            replicas = self.replicas(),
+            splits = self.split_keys(),
+            deadline = ms(self.request_deadline),
+        )
+    }
+}
+
+fn member_keys() -> String {
+    "prophet-node = true\nrpc-addr = \"0.0.0.0:8083\"\n".into()
+}
+
+fn external_keys() -> String {
+    let urls: Vec<_> = (0..PROPHET_NODES).map(|member| format!("http://node{member}:8084")).collect();
+    format!("external-etcd = {urls:?}\n")
+}
+
+fn etcd_section(node: usize) -> String {
+    let host = Knobs::host(node);
+    let others = (0..PROPHET_NODES).filter(|member| *member != node && node != 0);
+    let join: Vec<_> = others.map(|member| format!("http://node{member}:8085")).collect();
+    format!(
+        "rpc-advertise-addr = \"{host}:8083\"\n[prophet.embed-etcd]\njoin = \"{join}\"\n\
+         client-urls = \"http://0.0.0.0:8084\"\nadvertise-client-urls = \"http://{host}:8084\"\n\
+         peer-urls = \"http://0.0.0.0:8085\"\nadvertise-peer-urls = \"http://{host}:8085\"\n",
+        join = join.join(",")
+    )
+}
+
+/// Links are quick or slow, and now and then somewhat unreliable without any fault.
+fn draw_links(rng: &mut Rng) -> Links {
+    let latency = pick(rng, &[(micros(50), micros(300)), (micros(200), millis(3)), (millis(1), millis(15))]);
+    let flaky = rng.chance(0.3);
+    let rate = |flaky: bool, rate: f64| if flaky { rate } else { 0.0 };
+    Links {
+        latency,
+        loss: rate(flaky, 0.005),
+        duplicate: rate(flaky, 0.01),
+        late: rate(flaky, 0.01),
+        late_by: millis(50),
+    }
+}
+
+/// All at once, or any order over some seconds.
+fn draw_starts(seed: u64, nodes: usize) -> Vec<Duration> {
+    let mut rng = dice(seed, "starts");
+    let spread = millis(pick(&mut rng, &[0, 200, 4000]));
+    (0..nodes).map(|_| rng.duration(Duration::ZERO, spread)).collect()
+}
+
+impl fmt::Display for Knobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "  world   {} nodes ({PROPHET_NODES} of them Prophet), {} shards, {} replicas each, starts {:?}",
+            self.nodes,
+            self.shards,
+            self.replicas(),
+            self.starts
+        )?;
+        writeln!(
+            f,
+            "  load    {} clients, {} keys (skew {}), values to {} bytes, think to {:?}, deadline {:?}",
+            self.clients, self.keys, self.skew, self.value_bytes_max, self.think_max, self.request_deadline
+        )?;
+        writeln!(
+            f,
+            "  raft    tick {:?}, heartbeat {} ticks, election {} ticks, batch {} bytes, {} in flight, compact at {}",
+            self.tick,
+            self.heartbeat_ticks,
+            self.election_ticks,
+            self.batch_bytes_max,
+            self.inflight_max,
+            self.compact_threshold
+        )?;
+        writeln!(
+            f,
+            "  prophet shard beat {:?}, store beat {:?}, founding wait {:?}",
+            self.shard_heartbeat, self.store_heartbeat, self.founding_wait
+        )?;
+        writeln!(f, "  disk    {:?} to {:?} an operation", self.disk_latency.0, self.disk_latency.1)?;
+        write!(f, "  network {:?}, {}", self.transport, self.links)
+    }
+}
+
+impl fmt::Display for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} to {:?}", self.latency.0, self.latency.1)?;
+        for (name, chance) in [("lost", self.loss), ("doubled", self.duplicate), ("late", self.late)] {
+            if chance > 0.0 {
+                write!(f, ", {:.1} % {name}", chance * 100.0)?;
+            }
+        }
+        if self.late > 0.0 { write!(f, " (by up to {:?})", self.late_by) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_node_of_many_seeds_has_a_valid_configuration() {
+        for seed in 0..200 {
+            let knobs = Knobs::draw(seed);
+            assert_eq!(knobs.split_keys().len(), knobs.shards - 1);
+            for node in 0..knobs.nodes {
+                let config = knobs.config(node);
+                assert_eq!(config.prophet.prophet_node, node < PROPHET_NODES);
+                assert_eq!(config.join_addresses().is_empty(), node == 0 || node >= PROPHET_NODES);
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_and_another_seed_differs() {
+        assert_eq!(format!("{:?}", Knobs::draw(7)), format!("{:?}", Knobs::draw(7)));
+        assert_ne!(format!("{:?}", Knobs::draw(7)), format!("{:?}", Knobs::draw(8)));
+    }
+}

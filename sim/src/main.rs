@@ -1,0 +1,8 @@
+//! `matrixkv-sim`: runs whole clusters from one seed.
+
+mod cli;
+mod twice;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

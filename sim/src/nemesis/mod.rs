@@ -1,0 +1,103 @@
+//! Does to the world what the plan says. Each fault is a task of its own that starts at its moment, does its harm and
+//! undoes it; what the plan wants of a node that is away already does not happen, and is counted as skipped.
+//!
+//! Invariants:
+//! - a fault is counted when it has happened, not when it was planned;
+//! - faults of the network overlap: a pair is mended when the last fault that cut it is over, and links are as bad as
+//!   the worst of the faults that act on them. (Two faults on the speed of one disk do not: the first that ends
+//!   restores it.)
+//! - after [`heal`] no fault acts any more: its task is gone, and what it left half done is undone.
+
+mod disk;
+mod network;
+mod process;
+
+use std::time::Duration;
+
+use madsim::{
+    task::{JoinHandle, spawn},
+    time::sleep,
+};
+
+use self::network::Network;
+use crate::{
+    env::Death,
+    plan::{Fault, Plan, Timed},
+    world::{State, World},
+};
+
+/// The faults of a plan, under way.
+pub struct Nemesis(Vec<JoinHandle<()>>);
+
+/// Sets out to do what `plan` says.
+pub fn unleash(world: &World, plan: &Plan) -> Nemesis {
+    let network = Network::default();
+    let tasks = plan.faults.iter().enumerate().map(|(number, timed)| {
+        let strike = Strike { world: world.clone(), network: network.clone(), number, timed: timed.clone() };
+        spawn(strike.run())
+    });
+    Nemesis(tasks.collect())
+}
+
+/// Ends all faults for good.
+pub async fn heal(world: &World, nemesis: Nemesis) {
+    nemesis.0.iter().for_each(|task| task.abort());
+    for node in world.crashed() {
+        world.end(node, Death::Power);
+    }
+    // A restart that was cut short leaves a node that stops and that nobody would start again.
+    for node in world.nodes_in(State::Stopping) {
+        world.end(node, Death::Process);
+    }
+    // What was killed now, or by a fault that was cut short, still has destructors to run.
+    sleep(Duration::from_millis(2)).await;
+    network::heal(world);
+    world.heal_nodes();
+    world.record().observer.event(world.now(), "all is healed".into());
+}
+
+/// Whether a fault found somebody to harm.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Struck {
+    Yes,
+    Skipped,
+}
+
+/// One fault on its way.
+struct Strike {
+    world: World,
+    network: Network,
+    number: usize,
+    timed: Timed,
+}
+
+impl Strike {
+    async fn run(self) {
+        self.world.sleep_until(self.timed.at).await;
+        if self.harm().await == Struck::Skipped {
+            self.world.record().count(&format!("skipped {}", self.timed.fault.kind()), 1);
+        }
+    }
+
+    async fn harm(&self) -> Struck {
+        let (world, fault) = (&self.world, &self.timed.fault);
+        let kind = fault.kind();
+        match fault {
+            Fault::Restart { node, down } => process::restart(world, *node, *down).await,
+            Fault::Kill { node, down } => process::kill(world, kind, *node, *down).await,
+            Fault::KillLoop { node, lives } => process::kill_loop(world, *node, lives).await,
+            Fault::PowerLoss { node, down } => process::power_loss(world, *node, *down).await,
+            Fault::PowerLossAll { down } => process::power_loss_all(world, down).await,
+            Fault::ArmedCrash { node, operation, down } => process::armed_crash(world, *node, *operation, *down).await,
+            Fault::Pause { node, lasts } => process::pause(world, *node, *lasts).await,
+            Fault::EmptyFolder { down } => process::empty_folder(world, *down).await,
+            Fault::CutPair { a, b, lasts } => self.network.cut_sides(world, kind, &[*a], &[*b], *lasts).await,
+            Fault::CutOneWay { from, to, lasts } => self.network.cut(world, kind, &[(*from, *to)], *lasts).await,
+            Fault::Isolate { node, lasts } => self.network.isolate(world, kind, *node, *lasts).await,
+            Fault::Split { side, lasts } => self.network.split(world, side, *lasts).await,
+            Fault::Links { kind, links, lasts } => self.network.worsen(world, *kind, self.number, *links, *lasts).await,
+            Fault::DiskStall { node, lasts } => disk::stall(world, *node, *lasts).await,
+            Fault::SlowDisk { node, latency, lasts } => disk::slow(world, *node, *latency, *lasts).await,
+        }
+    }
+}

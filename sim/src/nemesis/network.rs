@@ -1,0 +1,119 @@
+//! Faults of the network between nodes. Clients reach every node that lives, so each side of a cut has its clients.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use madsim::time::sleep;
+
+use super::Struck;
+use crate::{
+    env::Policy,
+    knobs::Links,
+    plan::{Kind, Target},
+    world::World,
+};
+
+/// What acts on the network now. Cheap to clone; all clones are one.
+#[derive(Clone, Default)]
+pub struct Network(Arc<Mutex<Harm>>);
+
+#[derive(Default)]
+struct Harm {
+    /// How many faults cut each direction.
+    cuts: BTreeMap<(usize, usize), u32>,
+    /// The faults that make links worse, by their place in the plan.
+    links: BTreeMap<usize, Links>,
+}
+
+impl Network {
+    fn harm(&self) -> MutexGuard<'_, Harm> {
+        self.0.lock().expect("no holder panics")
+    }
+
+    /// Cuts these directions.
+    pub async fn cut(&self, world: &World, kind: Kind, directions: &[(usize, usize)], lasts: Duration) -> Struck {
+        for (from, to) in directions {
+            *self.harm().cuts.entry((*from, *to)).or_default() += 1;
+            world.net().cut(*from, *to);
+        }
+        world.record().fault(kind, world.now(), &format!("{directions:?} for {lasts:?}"));
+        sleep(lasts).await;
+        for (from, to) in directions {
+            self.mend(world, *from, *to);
+        }
+        Struck::Yes
+    }
+
+    fn mend(&self, world: &World, from: usize, to: usize) {
+        let mut harm = self.harm();
+        let holders = harm.cuts.get_mut(&(from, to)).expect("it was cut");
+        *holders -= 1;
+        if *holders == 0 {
+            world.net().mend(from, to);
+        }
+    }
+
+    /// Cuts two sides apart.
+    pub async fn cut_sides(&self, world: &World, kind: Kind, a: &[usize], b: &[usize], lasts: Duration) -> Struck {
+        let pairs = a.iter().flat_map(|a| b.iter().flat_map(move |b| [(*a, *b), (*b, *a)]));
+        self.cut(world, kind, &pairs.collect::<Vec<_>>(), lasts).await
+    }
+
+    /// Cuts one node off.
+    pub async fn isolate(&self, world: &World, kind: Kind, node: Target, lasts: Duration) -> Struck {
+        let Some(node) = world.resolve(node) else { return Struck::Skipped };
+        self.cut_sides(world, kind, &[node], &others(world, &[node]), lasts).await
+    }
+
+    /// Cuts one side off.
+    pub async fn split(&self, world: &World, side: &[usize], lasts: Duration) -> Struck {
+        self.cut_sides(world, Kind::Split, side, &others(world, side), lasts).await
+    }
+
+    /// Makes all links worse.
+    pub async fn worsen(&self, world: &World, kind: Kind, number: usize, links: Links, lasts: Duration) -> Struck {
+        world.record().fault(kind, world.now(), &format!("{links} for {lasts:?}"));
+        self.harm().links.insert(number, links);
+        self.apply_links(world);
+        sleep(lasts).await;
+        self.harm().links.remove(&number);
+        self.apply_links(world);
+        Struck::Yes
+    }
+
+    fn apply_links(&self, world: &World) {
+        let worst = self.harm().links.values().fold(world.knobs().links, |worst, links| worst.worse_of(*links));
+        world.net().set_default_policy(worst.policy());
+    }
+}
+
+fn others(world: &World, side: &[usize]) -> Vec<usize> {
+    (0..world.knobs().nodes).filter(|node| !side.contains(node)).collect()
+}
+
+/// Undoes all of it.
+pub fn heal(world: &World) {
+    world.net().mend_all();
+    world.net().set_default_policy(world.knobs().links.policy());
+}
+
+impl Links {
+    fn worse_of(self, other: Links) -> Links {
+        Links {
+            latency: (self.latency.0.max(other.latency.0), self.latency.1.max(other.latency.1)),
+            loss: self.loss.max(other.loss),
+            duplicate: self.duplicate.max(other.duplicate),
+            late: self.late.max(other.late),
+            late_by: self.late_by.max(other.late_by),
+        }
+    }
+
+    /// As the network takes it.
+    pub fn policy(self) -> Policy {
+        let Links { latency, loss, duplicate, late, late_by } = self;
+        Policy { latency, loss, duplicate, late, late_by }
+    }
+}

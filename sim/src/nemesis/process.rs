@@ -1,0 +1,158 @@
+//! Faults of processes and of their power.
+
+use std::time::Duration;
+
+use madsim::time::sleep;
+
+use super::Struck;
+use crate::{
+    check::{Invariant, probe},
+    env::Death,
+    plan::{CONTACT_MARGIN, Kind, Target},
+    world::{State, World},
+};
+
+/// How long a node may take to stop when it is asked to; then it is killed.
+const STOPPING_MAX: Duration = Duration::from_secs(10);
+
+/// How long an armed crash waits for its disk operation.
+const ARMED_MAX: Duration = Duration::from_secs(5);
+
+/// How often the world looks whether something happened.
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// How long a node that dies in a loop stays away each time.
+const LOOP_DOWN: Duration = Duration::from_millis(20);
+
+/// Asks a node to stop, and starts it again.
+pub async fn restart(world: &World, node: Target, down: Duration) -> Struck {
+    let Some(node) = world.resolve(node).filter(|node| world.ask_to_stop(*node)) else { return Struck::Skipped };
+    world.record().fault(Kind::Restart, world.now(), &format!("node{node} for {down:?}"));
+    let patience = world.now() + STOPPING_MAX;
+    while world.state(node) == State::Stopping && world.now() < patience {
+        sleep(GLANCE).await;
+    }
+    if world.kill(node, Death::Process).await {
+        world.record().count("stops that had to be forced", 1);
+    }
+    sleep(down).await;
+    world.restart(node);
+    Struck::Yes
+}
+
+/// Kills a process; what it gave to the operating system survives.
+pub async fn kill(world: &World, kind: Kind, node: Target, down: Duration) -> Struck {
+    let Some(node) = world.resolve(node) else { return Struck::Skipped };
+    if !world.kill(node, Death::Process).await {
+        return Struck::Skipped;
+    }
+    world.record().fault(kind, world.now(), &format!("node{node} for {down:?}"));
+    sleep(down).await;
+    world.restart(node);
+    Struck::Yes
+}
+
+/// Kills a process soon after each of its starts.
+pub async fn kill_loop(world: &World, node: Target, lives: &[Duration]) -> Struck {
+    let Some(node) = world.resolve(node) else { return Struck::Skipped };
+    let mut struck = Struck::Skipped;
+    for life in lives {
+        if world.kill(node, Death::Process).await {
+            world.record().fault(Kind::KillLoop, world.now(), &format!("node{node}, then it lives {life:?}"));
+            struck = Struck::Yes;
+            sleep(LOOP_DOWN).await;
+            world.restart(node);
+        }
+        sleep(*life).await;
+    }
+    struck
+}
+
+/// A node loses power.
+pub async fn power_loss(world: &World, node: Target, down: Duration) -> Struck {
+    let Some(node) = world.resolve(node) else { return Struck::Skipped };
+    if !world.kill(node, Death::Power).await {
+        return Struck::Skipped;
+    }
+    world.lose_power(node);
+    world.record().fault(Kind::PowerLoss, world.now(), &format!("node{node} for {down:?}"));
+    sleep(down).await;
+    world.restart(node);
+    Struck::Yes
+}
+
+/// All nodes lose power at once, those that are away too; each comes back in its own time.
+pub async fn power_loss_all(world: &World, down: &[Duration]) -> Struck {
+    let nodes: Vec<_> = (0..world.knobs().nodes).filter(|node| world.end(*node, Death::Power)).collect();
+    if nodes.is_empty() {
+        return Struck::Skipped;
+    }
+    sleep(GLANCE).await;
+    world.nodes_in(State::Down).into_iter().for_each(|node| world.lose_power(node));
+    world.record().fault(Kind::PowerLossAll, world.now(), &format!("nodes {nodes:?} for {down:?}"));
+    let mut back: Vec<_> = nodes.iter().map(|node| (world.now() + down[*node], *node)).collect();
+    back.sort();
+    for (at, node) in back {
+        world.sleep_until(at).await;
+        world.restart(node);
+    }
+    Struck::Yes
+}
+
+/// A node loses power inside one of its next disk operations.
+pub async fn armed_crash(world: &World, node: Target, operation: u64, down: Duration) -> Struck {
+    let Some(node) = world.resolve(node).filter(|node| world.state(*node) == State::Up) else { return Struck::Skipped };
+    let disk = world.disk(node);
+    disk.arm_crash(operation);
+    let patience = world.now() + ARMED_MAX;
+    while !disk.crashed() {
+        if world.state(node) != State::Up || world.now() > patience {
+            disk.disarm();
+            return Struck::Skipped;
+        }
+        sleep(GLANCE).await;
+    }
+    world.kill(node, Death::Power).await;
+    world.record().fault(Kind::ArmedCrash, world.now(), &format!("node{node}, operation {operation}, for {down:?}"));
+    sleep(down).await;
+    world.restart(node);
+    Struck::Yes
+}
+
+/// A process stands still.
+pub async fn pause(world: &World, node: Target, lasts: Duration) -> Struck {
+    let Some(node) = world.resolve(node) else { return Struck::Skipped };
+    let Some(life) = world.pause(node) else { return Struck::Skipped };
+    world.record().fault(Kind::Pause, world.now(), &format!("node{node} for {lasts:?}"));
+    sleep(lasts).await;
+    world.resume(node, life);
+    Struck::Yes
+}
+
+/// The first Prophet node comes back with an empty folder; only where everything has its other voters, and only once.
+pub async fn empty_folder(world: &World, down: Duration) -> Struck {
+    let all_up = world.nodes_in(State::Up).len() == world.knobs().nodes;
+    if !all_up || world.lost_a_folder() || probe::is_whole(world).await.is_err() {
+        return Struck::Skipped;
+    }
+    if !world.kill(0, Death::Power).await {
+        return Struck::Skipped;
+    }
+    world.lose_folder(0);
+    world.record().fault(Kind::EmptyFolder, world.now(), &format!("node0 for {down:?}"));
+    sleep(down).await;
+    world.restart(0);
+    sleep(world.knobs().founding_wait + CONTACT_MARGIN).await;
+    demand_refusal(world).await;
+    Struck::Yes
+}
+
+/// The living cluster has contacted the empty node by now.
+async fn demand_refusal(world: &World) {
+    if world.state(0) == State::Gone {
+        return;
+    }
+    let says = probe::get(world, 0, "/shards").await.unwrap_or_else(|why| why);
+    let message = format!("node0 came back with an empty folder beside a living cluster, and stays: {says}");
+    world.record().violation(Invariant::Ranges, world.now(), message);
+}

@@ -1,0 +1,197 @@
+//! From a seed to its plan. Each kind of fault has dice of its own, so that taking one away leaves the others where
+//! they were; and each seed leaves some kinds out altogether, since some bugs hide behind a fault that comes too often.
+
+use std::time::Duration;
+
+use matrixkv::types::Rng;
+
+use super::{CONTACT_MARGIN, Fault, Kind, Plan, Quiet, Target, Timed};
+use crate::knobs::{Knobs, Links, dice};
+
+impl Plan {
+    /// The plan of the knobs' seed for a run of `length`.
+    pub fn draw(knobs: &Knobs, length: Duration) -> Self {
+        let mut plan = Plan::empty(length);
+        for kind in Kind::ALL {
+            let mut rng = dice(knobs.seed, kind.name());
+            let (chance, count_max) = kind.frequency();
+            if rng.chance(chance) {
+                let count = rng.between(1, count_max);
+                plan.faults.extend((0..count).map(|_| draw_timed(*kind, knobs, plan.heal_at, &mut rng)));
+            }
+        }
+        plan.faults.sort_by_key(|timed| timed.at);
+        plan.make_quiet(knobs);
+        plan
+    }
+
+    /// The time around [`Fault::EmptyFolder`] in which nothing else happens, if there is one.
+    pub fn quiet(&self, knobs: &Knobs) -> Option<Quiet> {
+        let empty = self.faults.iter().find(|timed| timed.fault.kind() == Kind::EmptyFolder)?;
+        let until = empty.at + empty.fault.lasts() + knobs.founding_wait + CONTACT_MARGIN;
+        Some(Quiet { from: empty.at, until })
+    }
+
+    /// Ends what would reach into the quiet time before it, and drops what would begin in it.
+    fn make_quiet(&mut self, knobs: &Knobs) {
+        let Some(quiet) = self.quiet(knobs) else { return };
+        self.faults.retain(|Timed { at, fault }| {
+            let over_before = *at + fault.lasts() + CONTACT_MARGIN < quiet.from;
+            fault.kind() == Kind::EmptyFolder || over_before || *at > quiet.until
+        });
+    }
+}
+
+impl Kind {
+    /// The chance that a seed has this kind at all, and how often at most.
+    fn frequency(self) -> (f64, u64) {
+        match self {
+            Kind::Kill | Kind::KillLeader | Kind::CutLeader => (0.6, 4),
+            Kind::Restart | Kind::PowerLoss | Kind::ArmedCrash | Kind::Pause => (0.5, 3),
+            Kind::CutPair | Kind::CutOneWay | Kind::Isolate | Kind::Split => (0.4, 3),
+            Kind::Loss | Kind::Delay | Kind::Duplicate | Kind::Reorder => (0.4, 2),
+            Kind::DiskStall | Kind::SlowDisk => (0.3, 2),
+            Kind::KillLoop | Kind::PowerLossAll => (0.25, 2),
+            Kind::EmptyFolder => (0.12, 1),
+        }
+    }
+
+    fn draw(self, knobs: &Knobs, rng: &mut Rng) -> Fault {
+        let node = draw_target(self, knobs, rng);
+        let down = draw_lasts(rng, 100, 6000);
+        let lasts = draw_lasts(rng, 300, 8000);
+        match self {
+            Kind::Restart => Fault::Restart { node, down },
+            Kind::Kill | Kind::KillLeader => Fault::Kill { node, down },
+            Kind::KillLoop => Fault::KillLoop { node, lives: draw_lives(rng) },
+            Kind::PowerLoss => Fault::PowerLoss { node, down },
+            Kind::PowerLossAll => {
+                Fault::PowerLossAll { down: (0..knobs.nodes).map(|_| draw_lasts(rng, 100, 4000)).collect() }
+            }
+            Kind::ArmedCrash => Fault::ArmedCrash { node, operation: rng.between(1, 300), down },
+            Kind::Pause => Fault::Pause { node, lasts: draw_pause(knobs, rng) },
+            Kind::CutPair => draw_pair(knobs, rng, |a, b| Fault::CutPair { a, b, lasts }),
+            Kind::CutOneWay => draw_pair(knobs, rng, |from, to| Fault::CutOneWay { from, to, lasts }),
+            Kind::Isolate | Kind::CutLeader => Fault::Isolate { node, lasts },
+            Kind::Split => Fault::Split { side: draw_side(knobs, rng), lasts },
+            Kind::Loss | Kind::Delay | Kind::Duplicate | Kind::Reorder => {
+                Fault::Links { kind: self, links: draw_links(self, knobs.links, rng), lasts }
+            }
+            Kind::DiskStall => Fault::DiskStall { node, lasts },
+            Kind::SlowDisk => {
+                let latency = Duration::from_millis(rng.between(5, 60));
+                Fault::SlowDisk { node, latency, lasts }
+            }
+            Kind::EmptyFolder => Fault::EmptyFolder { down },
+        }
+    }
+}
+
+/// Most faults may come at any time, during bootstrap too. An empty folder needs a cluster that stands.
+fn draw_timed(kind: Kind, knobs: &Knobs, heal_at: Duration, rng: &mut Rng) -> Timed {
+    let (earliest, latest) = match kind {
+        Kind::EmptyFolder => (heal_at / 3, heal_at * 2 / 3),
+        _ => (Duration::from_millis(500).min(heal_at), heal_at),
+    };
+    let at = rng.duration(earliest, latest);
+    Timed { at, fault: kind.draw(knobs, rng) }
+}
+
+fn draw_target(kind: Kind, knobs: &Knobs, rng: &mut Rng) -> Target {
+    let node = Target::Node(rng.below(knobs.nodes as u64) as usize);
+    let leader = if rng.chance(0.2) { Target::ProphetLeader } else { Target::Leader(rng.below(64)) };
+    match kind {
+        Kind::KillLeader | Kind::CutLeader => leader,
+        Kind::Pause | Kind::DiskStall | Kind::ArmedCrash | Kind::PowerLoss if rng.chance(0.5) => leader,
+        _ => node,
+    }
+}
+
+/// Short ones are as likely as long ones: the exponent is drawn, not the value.
+fn draw_lasts(rng: &mut Rng, low_ms: u64, high_ms: u64) -> Duration {
+    let doublings = (high_ms / low_ms).ilog2() as u64;
+    let low = low_ms << rng.below(doublings + 1);
+    Duration::from_millis(rng.between(low, (low * 2).min(high_ms)))
+}
+
+/// From half an election time-out to ten.
+fn draw_pause(knobs: &Knobs, rng: &mut Rng) -> Duration {
+    knobs.election_timeout() * rng.between(5, 100) as u32 / 10
+}
+
+fn draw_lives(rng: &mut Rng) -> Vec<Duration> {
+    (0..rng.between(3, 6)).map(|_| draw_lasts(rng, 4, 1500)).collect()
+}
+
+fn draw_pair(knobs: &Knobs, rng: &mut Rng, make: impl FnOnce(usize, usize) -> Fault) -> Fault {
+    let nodes = knobs.nodes as u64;
+    let a = rng.below(nodes);
+    let b = (a + rng.between(1, nodes - 1)) % nodes;
+    make(a as usize, b as usize)
+}
+
+/// One node at least on each side.
+fn draw_side(knobs: &Knobs, rng: &mut Rng) -> Vec<usize> {
+    let mask = rng.between(1, (1 << knobs.nodes) - 2);
+    let side: Vec<_> = (0..knobs.nodes).filter(|node| mask >> node & 1 == 1).collect();
+    assert!(!side.is_empty() && side.len() < knobs.nodes, "a split has two sides");
+    side
+}
+
+fn draw_links(kind: Kind, base: Links, rng: &mut Rng) -> Links {
+    let percent = |rng: &mut Rng, low, high| rng.between(low, high) as f64 / 100.0;
+    match kind {
+        Kind::Loss => Links { loss: percent(rng, 2, 30), ..base },
+        Kind::Duplicate => Links { duplicate: percent(rng, 5, 40), ..base },
+        Kind::Reorder => {
+            Links { late: percent(rng, 5, 40), late_by: Duration::from_millis(rng.between(5, 1000)), ..base }
+        }
+        _ => {
+            let low = Duration::from_millis(rng.between(5, 100));
+            Links { latency: (low, low * rng.between(1, 4) as u32), ..base }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: Duration = Duration::from_secs(60);
+
+    fn plan(seed: u64) -> (Knobs, Plan) {
+        let knobs = Knobs::draw(seed);
+        let plan = Plan::draw(&knobs, LENGTH);
+        (knobs, plan)
+    }
+
+    #[test]
+    fn a_hundred_seeds_have_every_kind() {
+        for kind in Kind::ALL {
+            assert!((0..100).any(|seed| plan(seed).1.faults.iter().any(|timed| timed.fault.kind() == *kind)), "{kind}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_happens_around_an_empty_folder() {
+        for seed in 0..500 {
+            let (knobs, plan) = plan(seed);
+            let Some(quiet) = plan.quiet(&knobs) else { continue };
+            for Timed { at, fault } in &plan.faults {
+                let apart = *at + fault.lasts() < quiet.from || *at > quiet.until;
+                assert!(apart || fault.kind() == Kind::EmptyFolder, "seed {seed}: {fault} at {at:?} in {quiet:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_drawn_is_counted_as_the_kind_that_drew_it() {
+        let knobs = Knobs::draw(1);
+        for kind in Kind::ALL {
+            let mut rng = dice(1, kind.name());
+            for _ in 0..50 {
+                assert_eq!(kind.draw(&knobs, &mut rng).kind(), *kind);
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The kinds of faults, for counting: a sweep in which one of them never happened has not tested it.
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
+        /// A kind of fault.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Kind { $($(#[$doc])* $kind,)* }
+
+        impl Kind {
+            /// All of them.
+            pub const ALL: &[Kind] = &[$(Kind::$kind,)*];
+
+            /// Its name in prints and counters.
+            pub fn name(self) -> &'static str {
+                match self { $(Kind::$kind => $name,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A node stops in an orderly way and starts again.
+    Restart = "restart",
+    /// A process dies.
+    Kill = "kill",
+    /// The process that leads some group dies.
+    KillLeader = "kill-leader",
+    /// A process dies again and again.
+    KillLoop = "kill-loop",
+    /// A node loses power.
+    PowerLoss = "power-loss",
+    /// All nodes lose power at once.
+    PowerLossAll = "power-loss-all",
+    /// A node loses power inside a disk operation.
+    ArmedCrash = "armed-crash",
+    /// A process stands still.
+    Pause = "pause",
+    /// Two nodes do not hear each other.
+    CutPair = "cut-pair",
+    /// A node does not hear another one.
+    CutOneWay = "cut-one-way",
+    /// A node is cut off from all others.
+    Isolate = "isolate",
+    /// The node that leads some group is cut off, with its clients.
+    CutLeader = "cut-leader",
+    /// Two sides do not hear each other.
+    Split = "split",
+    /// Envelopes are lost.
+    Loss = "loss",
+    /// Envelopes take long.
+    Delay = "delay",
+    /// Envelopes arrive twice.
+    Duplicate = "duplicate",
+    /// Envelopes overtake each other.
+    Reorder = "reorder",
+    /// A disk stands still.
+    DiskStall = "disk-stall",
+    /// A disk is slow.
+    SlowDisk = "slow-disk",
+    /// The first Prophet node comes back with an empty folder.
+    EmptyFolder = "empty-folder",
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,292 @@
+//! The faults of a run as a list: what, when, for how long. A seed expands to it before anything runs, so that it can
+//! be printed, written by hand (a named scenario), or cut down to the part that matters.
+//!
+//! A run has two phases: *safety* (any fault of the plan, unavailability is fine), then everything is healed at
+//! [`Plan::heal_at`] and *convergence* is demanded.
+//!
+//! What a plan may do, so that the demands can be met:
+//! - any number of nodes may die, lose power or be cut off at once: whatever was acknowledged is synced on a majority,
+//!   so even a power cut of all nodes loses none of it;
+//! - every fault ends by itself or at [`Plan::heal_at`];
+//! - one node at most loses its folder for good ([`Fault::EmptyFolder`]): not before each shard and Prophet's group
+//!   have all their voters, and nothing else goes on from a moment before until its owner must have been contacted by
+//!   the living cluster ([`Plan::quiet`]). With three replicas a majority of everything survives it;
+//! - a fault that meets a node that is already down does nothing, and is counted as skipped.
+
+mod draw;
+mod kind;
+
+use std::{fmt, time::Duration};
+
+pub use kind::Kind;
+
+use crate::knobs::Links;
+
+/// By when a living cluster must have contacted a node with an empty folder, beyond the time that the node itself waits:
+/// the slowest reconnect, doubled.
+pub const CONTACT_MARGIN: Duration = Duration::from_secs(6);
+
+/// A node that a fault is meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// This one.
+    Node(usize),
+    /// The one that leads some group at that moment: the number picks the group.
+    Leader(u64),
+    /// The one that leads Prophet's metadata group at that moment.
+    ProphetLeader,
+}
+
+/// One fault.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// The node is asked to stop, and started again.
+    Restart {
+        /// Which node.
+        node: Target,
+        /// How long it is away.
+        down: Duration,
+    },
+    /// The process dies; what it gave to the operating system survives.
+    Kill {
+        /// Which node.
+        node: Target,
+        /// How long it is away.
+        down: Duration,
+    },
+    /// The process dies again and again, soon after each start.
+    KillLoop {
+        /// Which node.
+        node: Target,
+        /// How long it lives each time.
+        lives: Vec<Duration>,
+    },
+    /// The node loses power: unsynced writes are lost, kept or torn.
+    PowerLoss {
+        /// Which node.
+        node: Target,
+        /// How long it is away.
+        down: Duration,
+    },
+    /// All nodes lose power at once; each comes back after a time of its own.
+    PowerLossAll {
+        /// How long each is away.
+        down: Vec<Duration>,
+    },
+    /// The node loses power inside one of its next disk operations.
+    ArmedCrash {
+        /// Which node.
+        node: Target,
+        /// Inside which operation from now.
+        operation: u64,
+        /// How long it is away.
+        down: Duration,
+    },
+    /// The process stands still.
+    Pause {
+        /// Which node.
+        node: Target,
+        /// How long.
+        lasts: Duration,
+    },
+    /// Two nodes do not hear each other.
+    CutPair {
+        /// One.
+        a: usize,
+        /// The other.
+        b: usize,
+        /// How long.
+        lasts: Duration,
+    },
+    /// One node does not hear another, which hears it.
+    CutOneWay {
+        /// Whose envelopes are lost.
+        from: usize,
+        /// Who misses them.
+        to: usize,
+        /// How long.
+        lasts: Duration,
+    },
+    /// One node and the others do not hear each other; clients still reach it.
+    Isolate {
+        /// Which node.
+        node: Target,
+        /// How long.
+        lasts: Duration,
+    },
+    /// Two sides do not hear each other.
+    Split {
+        /// One side; the other nodes are the other one.
+        side: Vec<usize>,
+        /// How long.
+        lasts: Duration,
+    },
+    /// All links get worse.
+    Links {
+        /// As what this is counted.
+        kind: Kind,
+        /// How envelopes travel meanwhile.
+        links: Links,
+        /// How long.
+        lasts: Duration,
+    },
+    /// No operation of the disk ends.
+    DiskStall {
+        /// Which node.
+        node: Target,
+        /// How long.
+        lasts: Duration,
+    },
+    /// Each operation of the disk takes long.
+    SlowDisk {
+        /// Which node.
+        node: Target,
+        /// How long each operation takes.
+        latency: Duration,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// The first Prophet node comes back with an empty folder. It must refuse to found a second cluster, and stays out.
+    EmptyFolder {
+        /// How long it is away.
+        down: Duration,
+    },
+}
+
+/// A fault and its moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timed {
+    /// Since the start of the run.
+    pub at: Duration,
+    /// What happens.
+    pub fault: Fault,
+}
+
+/// A stretch of time without any other fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quiet {
+    /// Its start.
+    pub from: Duration,
+    /// Its end.
+    pub until: Duration,
+}
+
+/// All faults of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Ascending by time.
+    pub faults: Vec<Timed>,
+    /// When everything is healed for good.
+    pub heal_at: Duration,
+    /// When the clients stop.
+    pub end_at: Duration,
+}
+
+impl Plan {
+    /// A plan without any fault.
+    pub fn empty(length: Duration) -> Self {
+        Self { faults: Vec::new(), heal_at: length * 3 / 4, end_at: length }
+    }
+
+    /// This plan with one more fault, at `at`.
+    pub fn with(mut self, at: Duration, fault: Fault) -> Self {
+        self.faults.push(Timed { at, fault });
+        self.faults.sort_by_key(|timed| timed.at);
+        self
+    }
+
+    /// How long the longest fault lasts.
+    pub fn longest_down(&self) -> Duration {
+        self.faults.iter().map(|timed| timed.fault.lasts()).max().unwrap_or_default()
+    }
+}
+
+impl Fault {
+    /// As what it is counted.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Fault::Restart { .. } => Kind::Restart,
+            Fault::Kill { node: Target::Node(_), .. } => Kind::Kill,
+            Fault::Kill { .. } => Kind::KillLeader,
+            Fault::KillLoop { .. } => Kind::KillLoop,
+            Fault::PowerLoss { .. } => Kind::PowerLoss,
+            Fault::PowerLossAll { .. } => Kind::PowerLossAll,
+            Fault::ArmedCrash { .. } => Kind::ArmedCrash,
+            Fault::Pause { .. } => Kind::Pause,
+            Fault::CutPair { .. } => Kind::CutPair,
+            Fault::CutOneWay { .. } => Kind::CutOneWay,
+            Fault::Isolate { node: Target::Node(_), .. } => Kind::Isolate,
+            Fault::Isolate { .. } => Kind::CutLeader,
+            Fault::Split { .. } => Kind::Split,
+            Fault::Links { kind, .. } => *kind,
+            Fault::DiskStall { .. } => Kind::DiskStall,
+            Fault::SlowDisk { .. } => Kind::SlowDisk,
+            Fault::EmptyFolder { .. } => Kind::EmptyFolder,
+        }
+    }
+
+    /// How long it lasts, as planned.
+    pub fn lasts(&self) -> Duration {
+        match self {
+            Fault::Restart { down, .. }
+            | Fault::Kill { down, .. }
+            | Fault::PowerLoss { down, .. }
+            | Fault::ArmedCrash { down, .. }
+            | Fault::EmptyFolder { down } => *down,
+            Fault::KillLoop { lives, .. } => lives.iter().sum::<Duration>() * 2,
+            Fault::PowerLossAll { down } => down.iter().max().copied().unwrap_or_default(),
+            Fault::Pause { lasts, .. }
+            | Fault::CutPair { lasts, .. }
+            | Fault::CutOneWay { lasts, .. }
+            | Fault::Isolate { lasts, .. }
+            | Fault::Split { lasts, .. }
+            | Fault::Links { lasts, .. }
+            | Fault::DiskStall { lasts, .. }
+            | Fault::SlowDisk { lasts, .. } => *lasts,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Node(node) => write!(f, "node{node}"),
+            Target::Leader(group) => write!(f, "leader of group {group}"),
+            Target::ProphetLeader => write!(f, "leader of Prophet"),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<14} ", self.kind().name())?;
+        match self {
+            Fault::Restart { node, .. }
+            | Fault::Kill { node, .. }
+            | Fault::PowerLoss { node, .. }
+            | Fault::Pause { node, .. }
+            | Fault::Isolate { node, .. }
+            | Fault::DiskStall { node, .. } => write!(f, "{node}")?,
+            Fault::KillLoop { node, lives } => write!(f, "{node}, lives {lives:?}")?,
+            Fault::PowerLossAll { down } => write!(f, "back after {down:?}")?,
+            Fault::ArmedCrash { node, operation, .. } => write!(f, "{node}, inside disk operation {operation}")?,
+            Fault::CutPair { a, b, .. } => write!(f, "node{a} | node{b}")?,
+            Fault::CutOneWay { from, to, .. } => write!(f, "node{from} -x-> node{to}")?,
+            Fault::Split { side, .. } => write!(f, "nodes {side:?} | the others")?,
+            Fault::Links { links, .. } => write!(f, "{links}")?,
+            Fault::SlowDisk { node, latency, .. } => write!(f, "{node}, {latency:?} an operation")?,
+            Fault::EmptyFolder { .. } => write!(f, "node0")?,
+        }
+        write!(f, ", for {:?}", self.lasts())
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Timed { at, fault } in &self.faults {
+            writeln!(f, "  {:>9.3}s {fault}", at.as_secs_f64())?;
+        }
+        writeln!(f, "  {:>9.3}s all is healed", self.heal_at.as_secs_f64())?;
+        write!(f, "  {:>9.3}s the clients stop", self.end_at.as_secs_f64())
+    }
+}

@@ -1,0 +1,119 @@
+//! The course of a run, inside the runtime: start everything, let the nemesis loose, heal, demand that the cluster
+//! becomes whole, read every key through every node, take a leader away and read again through the others, stop.
+
+use std::time::Duration;
+
+use madsim::{task::spawn, time::sleep};
+
+use super::Record;
+use crate::{
+    check::{Invariant, converge, probe},
+    env::{Death, Trace},
+    knobs::Knobs,
+    nemesis,
+    plan::{Plan, Target},
+    workload,
+    world::{State, World},
+};
+
+/// How long the nodes may take to stop at the end.
+const STOPPING_MAX: Duration = Duration::from_secs(10);
+
+/// How the run ended.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// When.
+    pub simulated: Duration,
+    /// When the final reads began, if they ended.
+    pub reads_from: Option<Duration>,
+}
+
+/// Runs `plan`.
+pub async fn drive(knobs: Knobs, plan: Plan, record: Record, trace: Trace) -> End {
+    let world = World::new(knobs, trace, record);
+    start_nodes(&world);
+    let clients = workload::start(&world, plan.end_at);
+    let nemesis = nemesis::unleash(&world, &plan);
+    world.sleep_until(plan.heal_at).await;
+    nemesis::heal(&world, nemesis).await;
+    let whole = demand_whole(&world, &plan).await;
+    world.sleep_until(plan.end_at).await;
+    for client in clients {
+        client.await.expect("clients do not die");
+    }
+    let reads_from = if whole { read_all(&world, 0, "all nodes are up").await } else { None };
+    if reads_from.is_some() {
+        lose_a_leader(&world).await;
+    }
+    if whole {
+        stop_nodes(&world).await;
+    }
+    world.tell_counters();
+    End { simulated: world.now(), reads_from }
+}
+
+fn start_nodes(world: &World) {
+    for (node, at) in world.knobs().starts.iter().copied().enumerate() {
+        let world = world.clone();
+        spawn(async move {
+            world.sleep_until(at).await;
+            world.start(node);
+        });
+    }
+}
+
+/// V, first part: every node says that every shard has its voters and a leader.
+async fn demand_whole(world: &World, plan: &Plan) -> bool {
+    let healed = world.now();
+    let bound = converge::bound(world.knobs(), plan);
+    match probe::wait_until_whole(world, healed + bound).await {
+        Ok(whole) => {
+            world.record().count("convergence in ms", (whole - healed).as_millis() as u64);
+            true
+        }
+        Err(why) => {
+            let message = format!("not whole {bound:?} after everything was healed: {why}");
+            world.record().violation(Invariant::Converged, world.now(), message);
+            false
+        }
+    }
+}
+
+/// V, second part: every key answers from every node that is up. When the reads began, if all were answered.
+async fn read_all(world: &World, reader: usize, when: &str) -> Option<Duration> {
+    let from = world.now();
+    // Each read may find its shard without a leader, once; they come one after the other.
+    let bound = world.knobs().election_timeout() * 10 + world.knobs().request_deadline * 2 + Duration::from_secs(10);
+    match workload::read_all(world, reader, from + bound).await {
+        Ok(()) => Some(from),
+        Err(why) => {
+            let message = format!("{when}, and after {bound:?}: {why}");
+            world.record().violation(Invariant::Converged, world.now(), message);
+            None
+        }
+    }
+}
+
+/// V, third part: with one node gone for good, every key still answers from every other node, also from those that
+/// last asked for its shard when only that node had it. A shard that lost a voter before is not whole enough for that.
+async fn lose_a_leader(world: &World) {
+    let seed = world.knobs().seed;
+    let Some(node) = world.resolve(Target::Leader(seed)).filter(|_| !world.lost_a_folder()) else { return };
+    let death = if seed.is_multiple_of(2) { Death::Process } else { Death::Power };
+    if world.kill(node, death).await {
+        read_all(world, 1, &format!("node{node} is gone")).await;
+    }
+}
+
+/// Every node stops when it is asked to.
+async fn stop_nodes(world: &World) {
+    let patience = world.now() + STOPPING_MAX;
+    world.nodes_in(State::Up).into_iter().for_each(|node| assert!(world.ask_to_stop(node)));
+    while world.now() < patience && !world.nodes_in(State::Stopping).is_empty() {
+        sleep(Duration::from_millis(50)).await;
+    }
+    for node in world.nodes_in(State::Stopping) {
+        let message = format!("node{node} still runs {STOPPING_MAX:?} after it was asked to stop");
+        world.record().violation(Invariant::Stopped, world.now(), message);
+    }
+}

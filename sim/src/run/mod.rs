@@ -1,0 +1,158 @@
+//! One seed, from its number to its report.
+//!
+//! Invariants:
+//! - a seed runs on a fresh thread of its own: hash maps draw their keys once a thread, and a bug is planted on one;
+//! - a run ends with a report whatever happens in it, a panic of a node included;
+//! - the trace is over before anything is checked, and a check adds nothing to it.
+
+mod counters;
+mod drive;
+mod panic;
+mod record;
+mod report;
+
+use std::{
+    mem::ManuallyDrop,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use madsim::runtime::Runtime;
+use matrixkv::planted::Bug;
+
+pub use counters::{Counters, DONE, REFUSED, UNKNOWN};
+pub use record::Record;
+pub use report::{Report, Verdict};
+
+use crate::{
+    check::{Invariant, durable, linear},
+    env::Trace,
+    history::{Event, HistoryWriter},
+    knobs::Knobs,
+    plan::Plan,
+};
+
+/// Simulated seconds of a run, unless said otherwise.
+pub const LENGTH: Duration = Duration::from_secs(60);
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What the seed decided, or a scenario instead.
+    pub knobs: Knobs,
+    /// What will happen.
+    pub plan: Plan,
+    /// A bug on purpose; needs the feature `planted`.
+    pub bug: Option<Bug>,
+    /// Where to write the history.
+    pub history: Option<PathBuf>,
+    /// Where to write the trace as text.
+    pub trace: Option<PathBuf>,
+}
+
+impl Options {
+    /// All as `seed` decides, for `length`.
+    pub fn of_seed(seed: u64, length: Duration) -> Self {
+        let knobs = Knobs::draw(seed);
+        let plan = Plan::draw(&knobs, length);
+        Options { knobs, plan, bug: None, history: None, trace: None }
+    }
+
+    /// `plan` instead of the seed's own.
+    pub fn of_plan(knobs: Knobs, plan: Plan) -> Self {
+        Options { knobs, plan, bug: None, history: None, trace: None }
+    }
+}
+
+/// Runs it, on a thread of its own.
+pub fn run(options: Options) -> Report {
+    panic::install();
+    let thread = std::thread::Builder::new().name(format!("seed-{}", options.knobs.seed)).stack_size(16 << 20);
+    let run = thread.spawn(move || run_here(options)).expect("the system has a thread to spare");
+    run.join().unwrap_or_else(|_| std::process::abort())
+}
+
+fn run_here(options: Options) -> Report {
+    let began = Instant::now();
+    plant(options.bug);
+    let record = Record::default();
+    let trace = if options.trace.is_some() { Trace::with_text() } else { Trace::new() };
+    let outcome = panic::catch(|| simulate(&options, &record, &trace));
+    let end = match outcome {
+        Ok(end) => end,
+        Err(message) => {
+            let at = record.observer.last_seen();
+            record.violation(Invariant::Panic, at, message);
+            drive::End { simulated: at, reads_from: None }
+        }
+    };
+    let history = record.take_history();
+    let undecided = judge(&record, &history, end);
+    write_files(&options, &history, &trace);
+    let (violations, events) = record.observer.finish();
+    Report {
+        knobs: options.knobs,
+        plan: options.plan,
+        violations,
+        undecided,
+        events,
+        counters: record.counters(),
+        trace_hash: trace.hash(),
+        simulated: end.simulated,
+        wall: began.elapsed(),
+    }
+}
+
+fn simulate(options: &Options, record: &Record, trace: &Trace) -> drive::End {
+    let runtime = Runtime::with_seed_and_config(options.knobs.seed, madsim::Config::default());
+    // After a panic it is left as it is: dropping what is half broken would panic again, and end the process.
+    let runtime = ManuallyDrop::new(runtime);
+    let drive = drive::drive(options.knobs.clone(), options.plan.clone(), record.clone(), trace.clone());
+    let end = runtime.block_on(drive);
+    drop(ManuallyDrop::into_inner(runtime));
+    end
+}
+
+/// What can be said only when the history is complete: L and D.
+fn judge(record: &Record, history: &[Event], end: drive::End) -> Option<String> {
+    let at = end.simulated;
+    if let Some(from) = end.reads_from {
+        let lost = durable::check(history, from.as_nanos() as u64).expect("our own history is sound");
+        lost.into_iter().for_each(|message| record.violation(Invariant::Durable, at, message));
+    }
+    match linear::check(history) {
+        linear::Judgement::Linearizable => None,
+        linear::Judgement::Violated(message) => {
+            record.violation(Invariant::Linearizable, at, message);
+            None
+        }
+        linear::Judgement::Undecided(message) => Some(message),
+    }
+}
+
+#[cfg(feature = "planted")]
+fn plant(bug: Option<Bug>) {
+    matrixkv::planted::plant(bug);
+}
+
+#[cfg(not(feature = "planted"))]
+fn plant(bug: Option<Bug>) {
+    assert!(bug.is_none(), "bugs are planted only in a build with --features planted");
+}
+
+/// A file that cannot be written is told, and fails nothing: the verdict is about the seed.
+fn write_files(options: &Options, history: &[Event], trace: &Trace) {
+    let told = |path: &PathBuf, error: std::io::Error| eprintln!("cannot write {}: {error}", path.display());
+    if let Some(path) = &options.history {
+        write_history(path, history).unwrap_or_else(|error| told(path, error));
+    }
+    if let Some(path) = &options.trace {
+        std::fs::write(path, trace.text()).unwrap_or_else(|error| told(path, error));
+    }
+}
+
+fn write_history(path: &PathBuf, history: &[Event]) -> std::io::Result<()> {
+    let mut writer = HistoryWriter::new(std::io::BufWriter::new(std::fs::File::create(path)?));
+    history.iter().try_for_each(|event| writer.write(event))?;
+    writer.finish().map(drop)
+}

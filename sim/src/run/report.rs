@@ -1,0 +1,96 @@
+//! What a run says in the end. A failing one says what broke, the last events before it, what the seed had decided, and
+//! how to see it again.
+
+use std::{fmt, time::Duration};
+
+use super::Counters;
+use crate::{check::Violation, knobs::Knobs, plan::Plan};
+
+/// What became of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Nothing was violated.
+    Passed,
+    /// The checker ran out of its budget: neither good nor bad.
+    Undecided,
+    /// Something was violated.
+    Failed,
+}
+
+/// The report of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What the seed decided.
+    pub knobs: Knobs,
+    /// What happened to the cluster.
+    pub plan: Plan,
+    /// What was violated, as it was found.
+    pub violations: Vec<Violation>,
+    /// Why the linearizability checker could not decide.
+    pub undecided: Option<String>,
+    /// The last events that matter.
+    pub events: Vec<(Duration, String)>,
+    /// What was counted.
+    pub counters: Counters,
+    /// The hash of the trace.
+    pub trace_hash: u64,
+    /// Simulated time.
+    pub simulated: Duration,
+    /// Real time.
+    pub wall: Duration,
+}
+
+impl Report {
+    /// What became of it.
+    pub fn verdict(&self) -> Verdict {
+        match (&self.violations[..], &self.undecided) {
+            ([], None) => Verdict::Passed,
+            ([], Some(_)) => Verdict::Undecided,
+            _ => Verdict::Failed,
+        }
+    }
+
+    /// One line.
+    pub fn summary(&self) -> String {
+        let (done, all) = self.counters.operations();
+        let words = match self.verdict() {
+            Verdict::Passed => "ok",
+            Verdict::Undecided => "UNDECIDED",
+            Verdict::Failed => "FAILED",
+        };
+        format!(
+            "seed {}: {words}; {done} of {all} operations done, {:.1} s simulated in {:.2} s, trace {:016x}",
+            self.knobs.seed,
+            self.simulated.as_secs_f64(),
+            self.wall.as_secs_f64(),
+            self.trace_hash
+        )
+    }
+
+    /// The command that shows this run again.
+    pub fn replay(&self) -> String {
+        let seconds = self.plan.end_at.as_secs();
+        format!("cargo run --release -p matrixkv-sim -- run --seed {} --seconds {seconds}", self.knobs.seed)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.summary())?;
+        for violation in &self.violations {
+            writeln!(f, "{violation}")?;
+        }
+        if let Some(why) = &self.undecided {
+            writeln!(f, "[L] undecided: {why}")?;
+        }
+        if self.verdict() == Verdict::Failed {
+            writeln!(f, "last events before the first violation:")?;
+            for (at, text) in &self.events {
+                writeln!(f, "  {:>12.6}s {text}", at.as_secs_f64())?;
+            }
+        }
+        writeln!(f, "knobs:\n{}\nplan:\n{}", self.knobs, self.plan)?;
+        write!(f, "counters:\n{}", self.counters)?;
+        write!(f, "again: {}", self.replay())
+    }
+}

@@ -1,0 +1,228 @@
+//! The engine on a disk that loses power inside any of its operations, fails, or outlives a killed process.
+//!
+//! What is held against it, whenever it opens again:
+//! - a batch whose commit was Ok is there;
+//! - the one whose commit erred is there as a whole or not at all;
+//! - what an engine showed once stays, whatever dies next: the node above acts on what it reads;
+//! - it opens: also when it died while it made its file, or while it recovered.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use matrixkv::{
+    engine::{Batch, Engine, EngineError, Table},
+    env::Disk,
+    types::Rng,
+};
+use matrixkv_sim::env::{SimDisk, Trace, run_seed};
+
+const FOLDER: &str = "/data";
+const SEEDS: u64 = 20;
+const DEATHS: u64 = 180;
+
+/// Small enough that keys are written over and removed all the time.
+const KEYS: u64 = 60;
+const VALUE_BYTES_MAX: u64 = 3_000;
+
+/// Deaths come in the middle of opening as well as many commits later.
+const OPERATIONS_MAX: u64 = 90;
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// How a process dies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Death {
+    /// Inside an operation, with the power.
+    Power,
+    /// By the first error of the disk; the operating system lives on, with what it was given.
+    Error,
+    /// Between two commits, killed; then the power goes.
+    Kill,
+}
+
+/// An engine that is killed again and again, and what it must hold.
+struct Victim {
+    disk: SimDisk,
+    dice: Rng,
+    committed: Rows,
+    /// What it may hold instead: a commit of these erred.
+    undecided: Option<Rows>,
+    deaths: BTreeMap<Death, u64>,
+    /// How undecided batches ended: absent, there.
+    decided: (u64, u64),
+    opened_dead: u64,
+}
+
+impl Victim {
+    fn new(seed: u64, trace: Trace) -> Self {
+        Victim {
+            disk: powered(seed, trace),
+            dice: Rng::new(seed),
+            committed: Rows::new(),
+            undecided: None,
+            deaths: BTreeMap::new(),
+            decided: (0, 0),
+            opened_dead: 0,
+        }
+    }
+
+    /// One life: opens, is checked, commits until it dies.
+    fn live(&mut self) {
+        let death = [Death::Power, Death::Power, Death::Power, Death::Error, Death::Kill][self.dice.below(5) as usize];
+        let operation = self.dice.between(1, OPERATIONS_MAX);
+        match death {
+            Death::Power => self.disk.arm_crash(operation),
+            Death::Error => self.disk.arm_error(operation),
+            Death::Kill => {}
+        }
+        let engine = Engine::open(&self.disk.mount(), &path());
+        match &engine {
+            Ok(engine) => {
+                self.check(engine);
+                self.commit_until_death(engine, death);
+            }
+            Err(error) => {
+                assert!(death != Death::Kill, "nothing stood in the way of opening: {error}");
+                self.opened_dead += 1;
+            }
+        }
+        *self.deaths.entry(death).or_default() += 1;
+        // The fence comes first: a clean shutdown, which redb writes when dropped, would be too kind.
+        self.disk.fence();
+        drop(engine);
+        if death == Death::Kill {
+            self.disk.power_loss();
+        }
+        self.disk.revive();
+    }
+
+    fn commit_until_death(&mut self, engine: &Engine, death: Death) {
+        // Often none at all: what a life showed, and did not touch, stays too.
+        let commits = if death == Death::Kill { self.dice.below(4) } else { OPERATIONS_MAX };
+        for _ in 0..commits {
+            let (batch, after) = self.batch(engine);
+            match engine.commit(batch) {
+                Ok(()) => self.committed = after,
+                Err(_) => {
+                    assert!(death != Death::Kill, "nothing stood in the way of this commit");
+                    self.undecided = Some(after);
+                    return;
+                }
+            }
+        }
+        // An error in the shutdown that redb writes when a new file is put down is swallowed there; the sync after it
+        // made the file durable all the same.
+        assert!(death != Death::Power, "it commits without power");
+    }
+
+    /// A batch, and the rows after it.
+    fn batch(&mut self, engine: &Engine) -> (Batch, Rows) {
+        let mut batch = Batch::new(engine.view().expect("reads meet no fault"));
+        let mut after = self.committed.clone();
+        for _ in 0..self.dice.between(1, 12) {
+            let key = self.dice.below(KEYS).to_be_bytes().to_vec();
+            if self.dice.chance(0.3) {
+                after.remove(&key);
+                batch.delete(Table::Data, key);
+            } else {
+                let value = vec![self.dice.below(256) as u8; self.dice.below(VALUE_BYTES_MAX) as usize];
+                after.insert(key.clone(), value.clone());
+                batch.put(Table::Data, key, Bytes::from(value));
+            }
+        }
+        (batch, after)
+    }
+
+    /// Decides what was undecided: from here on it may not change again.
+    fn check(&mut self, engine: &Engine) {
+        let found = rows(engine).expect("what opens can be read");
+        match self.undecided.take() {
+            Some(rows) if rows == found => {
+                self.decided.1 += 1;
+                self.committed = rows;
+            }
+            undecided => {
+                self.decided.0 += u64::from(undecided.is_some());
+                assert!(found == self.committed, "the rows are neither those before nor those after the last commit");
+            }
+        }
+    }
+}
+
+fn path() -> PathBuf {
+    Path::new(FOLDER).join("store.redb")
+}
+
+fn powered(seed: u64, trace: Trace) -> SimDisk {
+    let disk = SimDisk::new(seed, 0, trace);
+    disk.mount().create_dir(Path::new(FOLDER)).expect("a new disk works");
+    disk
+}
+
+fn rows(engine: &Engine) -> Result<Rows, EngineError> {
+    let rows = engine.view()?.scan(Table::Data, &[], &[])?;
+    rows.map(|row| row.map(|(key, value)| (key, value.to_vec()))).collect()
+}
+
+fn run(seed: u64) -> (Victim, u64) {
+    run_seed(seed, move || async move {
+        let trace = Trace::new();
+        let mut victim = Victim::new(seed, trace.clone());
+        (0..DEATHS).for_each(|_| victim.live());
+        let engine = Engine::open(&victim.disk.mount(), &path()).expect("the last life is an easy one");
+        victim.check(&engine);
+        (victim, trace.hash())
+    })
+}
+
+#[test]
+fn a_commit_is_durable_as_a_whole_or_absent_as_a_whole() {
+    let (mut deaths, mut decided, mut opened_dead, mut lost) = (BTreeMap::new(), (0, 0), 0, 0);
+    for seed in 0..SEEDS {
+        let (victim, _) = run(seed);
+        for (death, count) in victim.deaths {
+            *deaths.entry(death).or_insert(0) += count;
+        }
+        decided = (decided.0 + victim.decided.0, decided.1 + victim.decided.1);
+        opened_dead += victim.opened_dead;
+        lost += victim.disk.counters().bytes_lost;
+    }
+    println!("{deaths:?}; absent, there: {decided:?}; died while opening: {opened_dead}; bytes lost: {lost}");
+    // Without these the test would have asked nothing.
+    assert!(decided.0 > 50 && decided.1 > 50 && opened_dead > 50 && lost > 100_000);
+}
+
+#[test]
+fn an_engine_that_died_while_it_made_its_file_opens_again() {
+    let mut created = 0;
+    for seed in 0..8 {
+        for operation in 1.. {
+            let disk = powered(seed << 32 | operation, Trace::new());
+            disk.arm_crash(operation);
+            let engine = Engine::open(&disk.mount(), &path());
+            let done = engine.is_ok();
+            assert_eq!(done, !disk.crashed(), "it opened without the operation that failed");
+            disk.fence();
+            drop(engine);
+            disk.power_loss();
+            disk.revive();
+            let engine = Engine::open(&disk.mount(), &path()).expect("it opens whatever is left");
+            assert_eq!(rows(&engine).expect("it can be read"), Rows::new());
+            created += 1;
+            if done {
+                break;
+            }
+        }
+    }
+    println!("{created} creations");
+    assert!(created > 8 * 10);
+}
+
+#[test]
+fn the_same_seed_dies_the_same_deaths() {
+    assert_eq!(run(1).1, run(1).1);
+    assert_ne!(run(1).1, run(2).1);
+}

@@ -1,0 +1,157 @@
+//! Named scenarios: plans written by hand for what random search seldom composes. The numbers are those of the list of
+//! scenarios in the project's plan of faults. Each demands all invariants, and that its fault did happen.
+
+use std::time::Duration;
+
+use matrixkv_sim::{
+    knobs::{Knobs, Transport},
+    plan::{Fault, Kind, Plan, Target},
+    run::{Options, Report, Verdict, run},
+};
+
+const LENGTH: Duration = Duration::from_secs(40);
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// The knobs of a seed, with clients that leave no pause and quick links, so that something is always under way.
+fn busy(seed: u64) -> Knobs {
+    let knobs = Knobs::draw(seed);
+    Knobs { clients: 8, think_max: millis(10), transport: Transport::Datagrams, ..knobs }
+}
+
+/// Runs `plan`; all invariants hold, and faults of `kind` happened `times` at least.
+fn must_hold(knobs: Knobs, plan: Plan, kind: Kind, times: u64) -> Report {
+    let report = run(Options::of_plan(knobs, plan));
+    assert_eq!(report.verdict(), Verdict::Passed, "{report}");
+    let happened = report.counters.faults(kind);
+    assert!(happened >= times, "{kind} happened {happened} times instead of {times}:\n{report}");
+    report
+}
+
+/// The same fault every `period` from `from` on, `times` times.
+fn repeated(from: Duration, period: Duration, times: u32, fault: impl Fn(u32) -> Fault) -> Plan {
+    (0..times).fold(Plan::empty(LENGTH), |plan, n| plan.with(from + period * n, fault(n)))
+}
+
+/// 1: nothing applies twice, nothing acknowledged is lost.
+#[test]
+fn leader_killed_with_proposals_in_flight() {
+    let kill = |n| Fault::Kill { node: Target::Leader(n as u64), down: millis(700) };
+    must_hold(busy(1), repeated(secs(8), secs(2), 10, kill), Kind::KillLeader, 6);
+}
+
+/// 2 and 4: a node loses power between any two of its disk operations, votes and appends among them.
+#[test]
+fn power_lost_inside_disk_operations() {
+    let crash =
+        |n| Fault::ArmedCrash { node: Target::Node(n as usize % 4), operation: 1 + n as u64 * 7, down: millis(400) };
+    must_hold(busy(2), repeated(secs(6), millis(1500), 15, crash), Kind::ArmedCrash, 8);
+}
+
+/// 5: all nodes lose power at once, and what was acknowledged is there.
+#[test]
+fn all_nodes_lose_power_at_once() {
+    let knobs = busy(5);
+    let down = vec![millis(500); knobs.nodes];
+    let plan = repeated(secs(6), secs(5), 4, |_| Fault::PowerLossAll { down: down.clone() });
+    must_hold(knobs, plan, Kind::PowerLossAll, 4);
+}
+
+/// 7 and 8: a node dies again and again while it starts.
+#[test]
+fn a_node_dies_at_every_step_of_its_start() {
+    let lives = (1..=12).map(|n| millis(n * n)).collect::<Vec<_>>();
+    let plan =
+        repeated(secs(6), secs(8), 3, |n| Fault::KillLoop { node: Target::Node(n as usize), lives: lives.clone() });
+    must_hold(busy(7), plan, Kind::KillLoop, 20);
+}
+
+/// 9: a leader that is cut off with its clients acknowledges nothing and reads nothing stale.
+#[test]
+fn leader_cut_off_with_clients_on_its_side() {
+    let cut = |n| Fault::Isolate { node: Target::Leader(n as u64), lasts: secs(3) };
+    must_hold(busy(9), repeated(secs(6), secs(4), 6, cut), Kind::CutLeader, 4);
+}
+
+/// 10: a majority and a minority, clients on both.
+#[test]
+fn majority_and_minority_with_clients_on_both() {
+    let split = |n| Fault::Split { side: vec![n as usize % 4, (n as usize + 1) % 4], lasts: secs(3) };
+    must_hold(busy(10), repeated(secs(6), secs(4), 6, split), Kind::Split, 6);
+}
+
+/// 11 and 12: one direction of a node's links is gone.
+#[test]
+fn one_way_cuts() {
+    let cut = |n| Fault::CutOneWay { from: n as usize % 4, to: (n as usize + 1 + n as usize / 4) % 4, lasts: secs(2) };
+    let plan =
+        [0, 1, 2, 4, 5, 6].iter().fold(Plan::empty(LENGTH), |plan, n| plan.with(secs(6 + 3 * n), cut(*n as u32)));
+    must_hold(busy(11), plan, Kind::CutOneWay, 6);
+}
+
+/// 17 and 57: every second envelope comes twice, and many come late.
+#[test]
+fn a_storm_of_doubled_and_late_envelopes() {
+    let knobs = busy(57);
+    let mut links = knobs.links;
+    links.duplicate = 0.5;
+    links.late = 0.2;
+    links.late_by = secs(1);
+    let storm = Fault::Links { kind: Kind::Duplicate, links, lasts: secs(20) };
+    let kill = |n: u64| Fault::Kill { node: Target::Leader(n), down: millis(300) };
+    let plan = (0..4).fold(Plan::empty(LENGTH).with(secs(6), storm), |plan, n| plan.with(secs(8 + 4 * n), kill(n)));
+    must_hold(knobs, plan, Kind::Duplicate, 1);
+}
+
+/// 22: a leader stands still for half an election time-out to ten, and goes on with answers queued.
+#[test]
+fn a_paused_leader_goes_on() {
+    let knobs = busy(22);
+    let timeout = knobs.election_timeout();
+    let pause = |n| Fault::Pause { node: Target::Leader(n as u64), lasts: timeout * (n * n + 1) / 2 };
+    must_hold(knobs, repeated(secs(6), secs(5), 5, pause), Kind::Pause, 3);
+}
+
+/// 24: nothing is acknowledged by a leader whose disk stands still, and leadership moves.
+#[test]
+fn a_leaders_disk_stands_still() {
+    let stall = |n| Fault::DiskStall { node: Target::Leader(n as u64), lasts: secs(4) };
+    must_hold(busy(24), repeated(secs(6), secs(5), 4, stall), Kind::DiskStall, 3);
+}
+
+/// All nodes may start at once, in any order; late ones are waited for.
+#[test]
+fn nodes_start_in_any_order() {
+    for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]] {
+        let mut knobs = busy(60 + order[0]);
+        knobs.starts = (0..knobs.nodes).map(|node| millis(1500) * order[node] as u32).collect();
+        let report = run(Options::of_plan(knobs, Plan::empty(LENGTH)));
+        assert_eq!(report.verdict(), Verdict::Passed, "{report}");
+    }
+}
+
+/// A Prophet node and a store that come when everybody else has settled.
+#[test]
+fn late_joiners_are_taken_in() {
+    let mut knobs = busy(61);
+    knobs.starts = vec![Duration::ZERO; knobs.nodes];
+    knobs.starts[2] = secs(15);
+    knobs.starts[3] = secs(20);
+    let report = run(Options::of_plan(knobs, Plan::empty(LENGTH)));
+    assert_eq!(report.verdict(), Verdict::Passed, "{report}");
+}
+
+/// 56: the first Prophet node returns with an empty folder and an empty `join`; there is no second cluster.
+#[test]
+fn the_first_prophet_node_returns_empty() {
+    for seed in [56, 156] {
+        let plan = Plan::empty(LENGTH).with(secs(18), Fault::EmptyFolder { down: secs(1) });
+        must_hold(busy(seed), plan, Kind::EmptyFolder, 1);
+    }
+}

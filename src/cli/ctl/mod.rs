@@ -1,0 +1,230 @@
+//! `matrixkv ctl`: asks a cluster over HTTP.
+//!
+//! Exit codes: 0 done, 1 not done (or `verify` found differences), 2 the command line is wrong, 3 the outcome of a
+//! write is unknown.
+
+mod file;
+mod load;
+mod show;
+mod verify;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    env::{Env, real::RealEnv, within},
+    http::client::{Answer, Connection, RequestError},
+};
+
+/// How long an answer is waited for: a little over a node's own deadline.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Ask a cluster.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 done, 1 not done or different, 2 usage, 3 the outcome of a write is unknown.")]
+pub struct CtlArgs {
+    /// HTTP addresses of nodes, with commas; the first that can be reached is asked
+    #[arg(
+        long,
+        global = true,
+        env = "MATRIXKV_NODES",
+        value_name = "HOST:PORT,...",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:8080"
+    )]
+    pub node: Vec<String>,
+    /// What to ask.
+    #[command(subcommand)]
+    pub command: CtlCommand,
+}
+
+/// What can be asked.
+#[derive(Debug, Subcommand)]
+pub enum CtlCommand {
+    /// Write a key
+    Set {
+        /// The key.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+    /// Read a key; exit code 1 if it is missing
+    Get {
+        /// The key.
+        key: String,
+    },
+    /// Remove a key
+    Delete {
+        /// The key.
+        key: String,
+    },
+    /// Show the shards, their replicas and leaders
+    Shards {
+        /// Only those with a replica on the asked node
+        #[arg(long)]
+        local: bool,
+    },
+    /// Show the stores as Prophet knows them
+    Stores,
+    /// Show Prophet's members and leader
+    Prophet,
+    /// Whether the node lives (or, with --ready, can serve)
+    Health {
+        /// Ask whether it can serve
+        #[arg(long)]
+        ready: bool,
+    },
+    /// Write the lines of FILE, each key TAB value, through all given nodes; 0 only when every key is in
+    Load {
+        /// The file.
+        file: PathBuf,
+        /// Requests at once
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
+        in_flight: u64,
+        /// Seconds after which a key is given up
+        #[arg(long, default_value_t = 60)]
+        give_up: u64,
+    },
+    /// Read every key of FILE through each given node and say what differs
+    Verify {
+        /// The file.
+        file: PathBuf,
+        /// Requests at once
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
+        in_flight: u64,
+        /// Seconds after which a key is given up
+        #[arg(long, default_value_t = 60)]
+        give_up: u64,
+    },
+}
+
+/// How a command ended.
+pub(super) enum End {
+    Done,
+    NotDone,
+    Unknown,
+}
+
+/// Runs the command.
+pub fn ctl(args: CtlArgs) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system has threads");
+    let end = runtime.block_on(async move {
+        let env = RealEnv::new();
+        run(&env, &args.node, args.command).await
+    });
+    ExitCode::from(match end {
+        End::Done => 0,
+        End::NotDone => 1,
+        End::Unknown => 3,
+    })
+}
+
+async fn run<E: Env>(env: &E, nodes: &[String], command: CtlCommand) -> End {
+    match command {
+        CtlCommand::Set { key, value } => {
+            let body = serde_json::json!({ "key": key, "value": value }).to_string();
+            tell(ask(env, nodes, "POST", "/set", body.as_bytes()).await, |_| End::Done)
+        }
+        CtlCommand::Delete { key } => {
+            let body = serde_json::json!({ "key": key }).to_string();
+            tell(ask(env, nodes, "POST", "/delete", body.as_bytes()).await, |_| End::Done)
+        }
+        CtlCommand::Get { key } => tell(ask(env, nodes, "GET", &get_path(&key), &[]).await, show::value),
+        CtlCommand::Shards { local } => {
+            let path = if local { "/shards?local=true" } else { "/shards" };
+            tell(ask(env, nodes, "GET", path, &[]).await, show::shards)
+        }
+        CtlCommand::Stores => tell(ask(env, nodes, "GET", "/stores", &[]).await, show::stores),
+        CtlCommand::Prophet => tell(ask(env, nodes, "GET", "/prophet", &[]).await, show::prophet),
+        CtlCommand::Health { ready } => {
+            let path = if ready { "/ready" } else { "/health" };
+            tell(ask(env, nodes, "GET", path, &[]).await, |_| End::Done)
+        }
+        CtlCommand::Load { file, in_flight, give_up } => {
+            load::load(env, nodes, &file, in_flight as usize, Duration::from_secs(give_up)).await
+        }
+        CtlCommand::Verify { file, in_flight, give_up } => {
+            verify::verify(env, nodes, &file, in_flight as usize, Duration::from_secs(give_up)).await
+        }
+    }
+}
+
+/// Says what came of a request that was answered with something else than 200, or not at all.
+fn tell(answer: Result<Answer, RequestError>, show: impl FnOnce(&[u8]) -> End) -> End {
+    match answer {
+        Ok(Answer { status: 200, body }) => show(&body),
+        Ok(Answer { status, body }) => {
+            eprintln!("matrixkv: {}", reason(status, &body));
+            if status == 504 { End::Unknown } else { End::NotDone }
+        }
+        Err(error @ RequestError::NotSent(_)) => {
+            eprintln!("matrixkv: {error}");
+            End::NotDone
+        }
+        Err(error @ RequestError::Lost(_)) => {
+            eprintln!("matrixkv: {error}; if it was a write, it may or may not have happened");
+            End::Unknown
+        }
+    }
+}
+
+/// The `error` of an answer.
+fn reason(status: u16, body: &[u8]) -> String {
+    let parsed: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let error = parsed.as_ref().and_then(|answer| answer["error"].as_str()).filter(|error| !error.is_empty());
+    format!("{} (status {status})", error.unwrap_or("no reason was given"))
+}
+
+/// Asks the first node that can be reached. A second one is asked only if the request did not leave.
+async fn ask<E: Env>(env: &E, nodes: &[String], method: &str, path: &str, body: &[u8]) -> Result<Answer, RequestError> {
+    let mut last = RequestError::NotSent("no node is given".into());
+    for node in nodes {
+        match ask_one(env, &mut None, node, method, path, body).await {
+            Err(error @ RequestError::NotSent(_)) => last = error,
+            answer => return answer,
+        }
+    }
+    Err(last)
+}
+
+/// Asks over `connection`, which is opened where there is none and kept where it is still good.
+pub(super) async fn ask_one<E: Env>(
+    env: &E,
+    connection: &mut Option<Connection>,
+    node: &str,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> Result<Answer, RequestError> {
+    let kept = connection.take().filter(|connection| !connection.is_closed());
+    let asking = async {
+        let mut open = match kept {
+            Some(open) => open,
+            None => Connection::open(env, node).await?,
+        };
+        let answer = open.request(method, path, body).await?;
+        Ok((open, answer))
+    };
+    match within(env, PATIENCE, asking).await {
+        Some(Ok((open, answer))) => {
+            *connection = Some(open);
+            Ok(answer)
+        }
+        Some(Err(error)) => Err(error),
+        None => Err(RequestError::Lost(format!("{node}: no answer within {PATIENCE:?}"))),
+    }
+}
+
+/// `/get?key=...`, percent-encoded.
+pub(super) fn get_path(key: &str) -> String {
+    let mut path = String::from("/get?key=");
+    for byte in key.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            path.push(byte as char);
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path
+}

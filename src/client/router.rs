@@ -1,0 +1,382 @@
+//! Finds the shard's leader for a request, and corrects its guess by the answers.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use super::{Book, CallError, ProphetClient, RouteCache, Rpc};
+use crate::{
+    env::{Channel, Env},
+    planted::{Bug, planted},
+    types::{ClusterId, Instant, Peer, ReplicaId, Rng, ShardId, ShardRoute, StoreId},
+    wire::{
+        DataReply, DataRequest, MemberInfo, Op, ProphetReply, ProphetRequest, Refusal, Request, Response, StoreInfo,
+        Value,
+    },
+};
+
+/// How long a read waits for one store before it asks another one: this, and no more than that part of the deadline.
+const READ_PATIENCE: Duration = Duration::from_millis(1000);
+const READ_TRIES_MIN: u32 = 4;
+/// How long a peer is waited for that was asked for its routes.
+const PEER_PATIENCE: Duration = Duration::from_millis(500);
+/// Routes are asked for at most once in this time.
+const REFRESH_EVERY: Duration = Duration::from_millis(100);
+/// Pause before a guess is made again, about.
+const PAUSE: Duration = Duration::from_millis(40);
+
+/// Why a data request was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The request is wrong and did not happen.
+    #[error("{0}")]
+    Invalid(String),
+    /// It did not happen now; it may be retried.
+    #[error("{0}")]
+    NotNow(String),
+    /// A write that may or may not have happened.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// What this node knows of the cluster: fresh from Prophet, or as last heard.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterStatus {
+    /// This node's store.
+    pub store: StoreId,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// All shards.
+    pub routes: Vec<ShardRoute>,
+    /// All stores.
+    pub stores: Vec<StoreInfo>,
+    /// Prophet's members.
+    pub members: Vec<MemberInfo>,
+    /// The member that leads; none if not known.
+    pub leader: ReplicaId,
+    /// Whether Prophet's leader just said so; if false this is what was heard last.
+    pub fresh: bool,
+}
+
+#[derive(Default)]
+struct State {
+    cache: RouteCache,
+    /// Routes of this node's own replicas, as the store sees them.
+    local: Vec<ShardRoute>,
+    quarantined: Vec<String>,
+    store: StoreId,
+    cluster: ClusterId,
+    leader: ReplicaId,
+    /// When Prophet last answered this node.
+    prophet_heard: Option<Instant>,
+    /// Counts the guesses where no leader was known.
+    turn: usize,
+    /// When routes were last asked for.
+    refreshed: Option<Instant>,
+}
+
+/// The router of a node. Cheap to clone.
+pub struct Router<E: Env> {
+    env: E,
+    rpc: Rpc<E>,
+    prophet: ProphetClient<E>,
+    book: Arc<Mutex<Book>>,
+    state: Arc<Mutex<State>>,
+    rng: Arc<Mutex<Rng>>,
+    deadline: Duration,
+    /// Prophet silent for longer makes the node not ready.
+    prophet_patience: Duration,
+}
+
+impl<E: Env> Clone for Router<E> {
+    fn clone(&self) -> Self {
+        Router {
+            env: self.env.clone(),
+            rpc: self.rpc.clone(),
+            prophet: self.prophet.clone(),
+            book: self.book.clone(),
+            state: self.state.clone(),
+            rng: self.rng.clone(),
+            deadline: self.deadline,
+            prophet_patience: self.prophet_patience,
+        }
+    }
+}
+
+/// What comes after a try.
+enum Next {
+    Done(Option<Value>),
+    Failed(Failure),
+    /// It did not happen; try at once, since something was learnt.
+    Again(String),
+    /// It did not happen; try after a pause.
+    Later(String),
+}
+
+impl<E: Env> Router<E> {
+    /// A router that starts from what `book` remembers.
+    pub fn new(
+        env: E,
+        rpc: Rpc<E>,
+        prophet: ProphetClient<E>,
+        book: Arc<Mutex<Book>>,
+        config: &crate::config::Config,
+    ) -> Router<E> {
+        let mut state = State::default();
+        for route in &lock(&book).routes {
+            state.cache.learn(route);
+        }
+        let rng = Arc::new(Mutex::new(env.rng()));
+        let prophet_patience = config.store_heartbeat_effective() * 4;
+        let deadline = config.limits.request_deadline;
+        Router { env, rpc, prophet, book, state: Arc::new(Mutex::new(state)), rng, deadline, prophet_patience }
+    }
+
+    /// Does `op` on its key's shard before the deadline of `[limits] request-deadline` is over.
+    pub async fn execute(&self, op: Op) -> Result<Option<Value>, Failure> {
+        let deadline = self.env.now() + self.deadline;
+        let mut tries = 0;
+        let mut why = "no route to the key's shard is known yet".to_owned();
+        loop {
+            let now = self.env.now();
+            if now >= deadline {
+                return Err(Failure::NotNow(format!("not done in time: {why}")));
+            }
+            match self.attempt(&op, tries, deadline - now).await {
+                Next::Done(value) => return Ok(value),
+                Next::Failed(failure) => return Err(failure),
+                Next::Again(reason) if tries % 4 != 3 => why = reason,
+                Next::Again(reason) | Next::Later(reason) => {
+                    why = reason;
+                    let pause = lock(&self.rng).jitter(PAUSE * (1 + tries.min(4)));
+                    self.env.sleep(pause.min(deadline - self.env.now())).await;
+                }
+            }
+            tries += 1;
+        }
+    }
+
+    /// One try at the peer that seems to lead. A route of which no peer leads or answers may be older than all of them
+    /// (its replicas moved while nobody asked this node), so once they were all tried it is asked for again.
+    async fn attempt(&self, op: &Op, tries: u32, left: Duration) -> Next {
+        let Some((route, peer, address)) = self.guess(op.key()) else {
+            self.refresh().await;
+            return Next::Later("no route to the key's shard is known".into());
+        };
+        let next = self.try_peer(op, &route, peer, &address, left).await;
+        let all_tried = (tries as usize + 1).is_multiple_of(route.shard.peers.len());
+        if matches!(next, Next::Later(_)) && all_tried {
+            self.refresh().await;
+        }
+        next
+    }
+
+    async fn try_peer(&self, op: &Op, route: &ShardRoute, peer: Peer, address: &str, left: Duration) -> Next {
+        let request = DataRequest { shard: route.shard.id, epoch: route.shard.epoch, op: op.clone() };
+        let patience = if op.is_read() { left.min(READ_PATIENCE).min(self.deadline / READ_TRIES_MIN) } else { left };
+        let answer = self.rpc.call(Channel::Client, address, Request::Data(request), patience).await;
+        match answer {
+            Ok(Response::Data(reply)) => self.take_reply(op, route.shard.id, peer, reply),
+            Ok(_) => Next::Later(format!("{} answered something else", peer.store)),
+            Err(CallError::NotSent) => {
+                lock(&self.state).cache.forget_leader(route.shard.id);
+                Next::Later(format!("{} cannot be reached", peer.store))
+            }
+            Err(CallError::Lost) => {
+                lock(&self.state).cache.forget_leader(route.shard.id);
+                if op.is_read() || planted(Bug::RetryUnknown) {
+                    return Next::Later(format!("{} does not answer", peer.store));
+                }
+                Next::Failed(Failure::Unknown(format!("the outcome is unknown: no answer from {}", peer.store)))
+            }
+        }
+    }
+
+    fn take_reply(&self, op: &Op, shard: ShardId, peer: Peer, reply: DataReply) -> Next {
+        match reply {
+            DataReply::Value(value) => Next::Done(value),
+            DataReply::Written => Next::Done(None),
+            DataReply::Unknown(why) if planted(Bug::RetryUnknown) => Next::Later(why),
+            DataReply::Unknown(why) => Next::Failed(Failure::Unknown(format!("the outcome is unknown: {why}"))),
+            DataReply::Refused(Refusal::Invalid(why)) => Next::Failed(Failure::Invalid(why)),
+            DataReply::Refused(refusal) => self.learn_refusal(op, shard, peer, &refusal),
+        }
+    }
+
+    fn learn_refusal(&self, op: &Op, shard: ShardId, peer: Peer, refusal: &Refusal) -> Next {
+        let mut state = lock(&self.state);
+        let mut learnt = false;
+        for route in refusal.routes() {
+            learnt |= state.cache.learn(route);
+        }
+        let why = format!("{}: {refusal}", peer.store);
+        match refusal {
+            Refusal::NoSuchShard(_) => state.cache.forget_leader(shard),
+            Refusal::StaleEpoch(routes) if routes.is_empty() => state.cache.forget(shard),
+            Refusal::NotLeader(route) if route.leader.is_none_or(|leader| leader.store == peer.store) => {
+                state.cache.forget_leader(shard);
+            }
+            _ => {}
+        }
+        let knows_leader = state.cache.find(op.key()).is_some_and(|route| route.leader.is_some());
+        if learnt && knows_leader { Next::Again(why) } else { Next::Later(why) }
+    }
+
+    /// The known leader, or the replicas in turn, over all requests, so that a short deadline is not spent on one that
+    /// is silent again and again; with the address to ask.
+    fn guess(&self, key: &[u8]) -> Option<(ShardRoute, Peer, String)> {
+        let mut state = lock(&self.state);
+        let route = state.cache.find(key)?.clone();
+        let peer = match route.leader {
+            Some(leader) => leader,
+            None => {
+                state.turn = state.turn.wrapping_add(1);
+                let peers = &route.shard.peers;
+                *peers.get(state.turn.checked_rem(peers.len())?)?
+            }
+        };
+        drop(state);
+        let address = lock(&self.book).stores.get(&peer.store)?.client_address.clone();
+        Some((route, peer, address))
+    }
+
+    /// Asks Prophet for all routes; if it is away, the other stores for theirs. Requests that wait for the same news
+    /// ask once.
+    async fn refresh(&self) {
+        if !self.may_refresh() || self.ask_prophet().await.is_some() {
+            return;
+        }
+        let own = lock(&self.state).store;
+        let stores: Vec<String> = {
+            let book = lock(&self.book);
+            book.stores.values().filter(|store| store.id != own).map(|store| store.client_address.clone()).collect()
+        };
+        for address in stores {
+            let answer = self.rpc.call(Channel::Client, &address, Request::Routes, PEER_PATIENCE).await;
+            if let Ok(Response::Routes { routes, stores }) = answer {
+                lock(&self.book).learn(stores, Vec::new());
+                self.learn(&routes);
+                return;
+            }
+        }
+    }
+
+    fn may_refresh(&self) -> bool {
+        let now = self.env.now();
+        let mut state = lock(&self.state);
+        let may = state.refreshed.is_none_or(|before| now.since(before) >= REFRESH_EVERY);
+        if may {
+            state.refreshed = Some(now);
+        }
+        may
+    }
+
+    async fn ask_prophet(&self) -> Option<ClusterStatus> {
+        match self.prophet.ask(ProphetRequest::Cluster).await {
+            Ok(ProphetReply::Cluster { cluster, routes, stores, members, leader }) => {
+                self.hear_prophet();
+                lock(&self.book).learn(stores.clone(), members.clone());
+                self.learn(&routes);
+                let mut state = lock(&self.state);
+                (state.cluster, state.leader) = (cluster, leader);
+                let routes = state.cache.all();
+                Some(ClusterStatus { store: state.store, cluster, routes, stores, members, leader, fresh: true })
+            }
+            _ => None,
+        }
+    }
+
+    /// Prophet answered this node just now.
+    pub fn hear_prophet(&self) {
+        lock(&self.state).prophet_heard = Some(self.env.now());
+    }
+
+    /// Routes were heard of.
+    pub fn learn(&self, routes: &[ShardRoute]) {
+        let mut state = lock(&self.state);
+        for route in routes {
+            state.cache.learn(route);
+        }
+    }
+
+    /// This node's store says what it holds.
+    pub fn set_local(&self, store: StoreId, cluster: ClusterId, routes: Vec<ShardRoute>, quarantined: Vec<String>) {
+        let mut state = lock(&self.state);
+        for route in &routes {
+            state.cache.learn(route);
+        }
+        (state.store, state.cluster, state.local, state.quarantined) = (store, cluster, routes, quarantined);
+    }
+
+    /// What a peer is told that asks for routes.
+    pub fn known(&self) -> (Vec<ShardRoute>, Vec<StoreInfo>) {
+        let routes = lock(&self.state).cache.all();
+        (routes, lock(&self.book).stores.values().cloned().collect())
+    }
+
+    /// The cluster, from Prophet if it answers soon, else as last heard.
+    pub async fn status(&self) -> ClusterStatus {
+        if let Some(status) = self.ask_prophet().await {
+            return status;
+        }
+        let book = lock(&self.book).clone();
+        let state = lock(&self.state);
+        ClusterStatus {
+            store: state.store,
+            cluster: state.cluster,
+            routes: state.cache.all(),
+            stores: book.stores.into_values().collect(),
+            members: book.members,
+            leader: state.leader,
+            fresh: false,
+        }
+    }
+
+    /// This node's store; none before it is registered.
+    pub fn store(&self) -> StoreId {
+        lock(&self.state).store
+    }
+
+    /// The shards that have a replica on this node's store, as the store itself sees them.
+    pub async fn local(&self) -> Vec<ShardRoute> {
+        lock(&self.state).local.clone()
+    }
+
+    /// Whether this node leads a shard that another node could lead.
+    pub async fn leads_with_others(&self) -> bool {
+        let state = lock(&self.state);
+        let leads = |route: &ShardRoute| route.leader.is_some_and(|leader| leader.store == state.store);
+        state.local.iter().any(|route| leads(route) && route.shard.voters().count() > 1)
+    }
+
+    /// Whether this node knows Prophet and routes and its shards can reach a majority; else why not.
+    pub async fn ready(&self) -> Result<(), String> {
+        // A store without replicas hears of no routes until it asks.
+        if lock(&self.state).cache.all().is_empty() {
+            self.refresh().await;
+        }
+        let state = lock(&self.state);
+        if state.store.is_none() {
+            return Err("the store is not registered with Prophet yet".into());
+        }
+        let heard = state.prophet_heard.ok_or("Prophet has not answered since this node started")?;
+        if self.env.now().since(heard) > self.prophet_patience {
+            return Err(format!("Prophet has not answered for {:?}", self.env.now().since(heard)));
+        }
+        if let Some(why) = state.quarantined.first() {
+            return Err(why.clone());
+        }
+        if let Some(route) = state.local.iter().find(|route| route.leader.is_none()) {
+            return Err(format!("{} has no leader that this node can hear", route.shard.id));
+        }
+        if state.cache.all().is_empty() {
+            return Err("no routes are known yet".into());
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().expect("no holder panics")
+}

@@ -1,0 +1,145 @@
+//! The only room that knows redb. An [`Engine`] is one file of ordered tables; machines read it through a [`View`]
+//! and change it through a [`Batch`]; the driver commits one batch a turn, which is one transaction and one sync.
+//!
+//! Invariants:
+//! - a committed batch is durable as a whole or absent as a whole, whenever power goes;
+//! - a view never changes, and shows the state right after some commit;
+//! - a file appears under its name only when it is complete: creating a redb file is not crash-safe, so it is made
+//!   under another name, synced, renamed, and the folder is synced.
+
+mod backend;
+mod batch;
+mod tables;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use redb::{Database, Durability, ReadableDatabase};
+
+pub use batch::{Batch, View};
+pub use tables::{Table, group_key, log_key};
+
+use crate::{
+    env::{Disk, File},
+    planted::{Bug, planted},
+};
+
+/// The version of the folder's layout and of all rows. Another one is refused.
+pub const FORMAT_VERSION: u64 = 1;
+
+/// Memory for redb's page cache, in bytes.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// Why the disk beneath could not do its work. The node stops: a disk that errs once is not trusted again.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EngineError {
+    /// redb or the disk under it.
+    #[error("{0}")]
+    Disk(String),
+    /// The file is of another version of MatrixKV.
+    #[error("{path}: data format {found}; this build reads format {FORMAT_VERSION}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
+    /// A row that we wrote does not read as what we wrote.
+    #[error("a row is damaged: {0}")]
+    Damaged(String),
+}
+
+impl EngineError {
+    fn disk(error: impl std::fmt::Display) -> Self {
+        Self::Disk(error.to_string())
+    }
+}
+
+impl From<crate::wire::CodecError> for EngineError {
+    fn from(error: crate::wire::CodecError) -> Self {
+        Self::Damaged(error.to_string())
+    }
+}
+
+/// One file of tables. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    database: Arc<Database>,
+}
+
+impl Engine {
+    /// Opens the file at `path`, or makes it.
+    pub fn open<D: Disk>(disk: &D, path: &Path) -> Result<Engine, EngineError> {
+        let folder = path.parent().expect("an engine lives in a folder");
+        let name = path.file_name().expect("an engine has a name").to_string_lossy().into_owned();
+        let names = disk.list(folder).map_err(EngineError::disk)?;
+        if !names.contains(&name) {
+            Self::create(disk, folder, path)?;
+        }
+        let engine = Self::attach(disk.open(path).map_err(EngineError::disk)?)?;
+        match engine.view()?.get(Table::Meta, FORMAT_KEY)? {
+            Some(row) if row[..] == FORMAT_VERSION.to_be_bytes() => Ok(engine),
+            Some(row) => {
+                let found = row[..].try_into().map(u64::from_be_bytes).unwrap_or(0);
+                Err(EngineError::Format { path: path.to_owned(), found })
+            }
+            None => Err(EngineError::Format { path: path.to_owned(), found: 0 }),
+        }
+    }
+
+    fn create<D: Disk>(disk: &D, folder: &Path, path: &Path) -> Result<(), EngineError> {
+        let aside = path.with_extension("new");
+        let engine = Self::attach(disk.create(&aside).map_err(EngineError::disk)?)?;
+        let transaction = engine.database.begin_write().map_err(EngineError::disk)?;
+        for table in Table::ALL {
+            transaction.open_table(table.definition()).map_err(EngineError::disk)?;
+        }
+        {
+            let mut meta = transaction.open_table(Table::Meta.definition()).map_err(EngineError::disk)?;
+            meta.insert(FORMAT_KEY, &FORMAT_VERSION.to_be_bytes()[..]).map_err(EngineError::disk)?;
+        }
+        transaction.commit().map_err(EngineError::disk)?;
+        drop(engine);
+        disk.open(&aside).and_then(|file| file.sync()).map_err(EngineError::disk)?;
+        disk.rename(&aside, path).map_err(EngineError::disk)?;
+        disk.sync_dir(folder).map_err(EngineError::disk)
+    }
+
+    fn attach<F: File>(file: F) -> Result<Engine, EngineError> {
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(backend::Backend(file))
+            .map_err(EngineError::disk)?;
+        Ok(Engine { database: Arc::new(database) })
+    }
+
+    /// What is committed now.
+    pub fn view(&self) -> Result<View, EngineError> {
+        View::new(&self.database.begin_read().map_err(EngineError::disk)?)
+    }
+
+    /// Makes all of `batch` durable, or nothing. Blocks: call it through [`Disk::offload`].
+    pub fn commit(&self, batch: Batch) -> Result<(), EngineError> {
+        let mut transaction = self.database.begin_write().map_err(EngineError::disk)?;
+        transaction.set_quick_repair(true);
+        if planted(Bug::SkipSync) {
+            transaction.set_durability(Durability::None).map_err(EngineError::disk)?;
+            transaction.set_quick_repair(false);
+        }
+        for (table, changes) in batch.into_changes() {
+            let mut table = transaction.open_table(table.definition()).map_err(EngineError::disk)?;
+            for (key, value) in changes {
+                match value {
+                    Some(value) => table.insert(&key[..], &value[..]).map(drop),
+                    None => table.remove(&key[..]).map(drop),
+                }
+                .map_err(EngineError::disk)?;
+            }
+        }
+        transaction.commit().map_err(EngineError::disk)
+    }
+}
+
+const FORMAT_KEY: &[u8] = b"format";

@@ -1,0 +1,97 @@
+//! The driver: turns one machine on one engine. Generic over the world.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::{
+    engine::{Batch, Engine, EngineError},
+    env::{Disk, Env, within},
+    types::{DiskFact, Fact, Instant},
+};
+
+/// Inputs that one turn takes at the most: a bound on its batch and on the delay of a tick.
+const INPUTS_PER_TURN: usize = 1024;
+
+/// A machine that is turned by hand: Store and Prophet.
+pub(super) trait Machine: Send + 'static {
+    type Input: Send + 'static;
+    type Send: Send + 'static;
+
+    fn tick() -> Self::Input;
+    fn step(&mut self, now: Instant, input: Self::Input);
+    fn has_work(&self) -> bool;
+    fn ready(&mut self, batch: &mut Batch) -> Result<Turn<Self::Send>, EngineError>;
+    fn advance(&mut self) -> Vec<Self::Send>;
+}
+
+/// What a turn gives.
+pub(super) struct Turn<S> {
+    pub now: Vec<S>,
+    pub after: Vec<S>,
+    pub facts: Vec<Fact>,
+}
+
+/// Turns `machine` until the inbox is closed. `deliver` carries out what it wants said and looks at it after each
+/// turn.
+pub(super) async fn drive<E: Env, M: Machine>(
+    env: E,
+    engine: Engine,
+    mut machine: M,
+    mut inbox: mpsc::Receiver<M::Input>,
+    tick_interval: Duration,
+    mut deliver: impl FnMut(&M, Vec<M::Send>) + Send,
+) -> Result<(), EngineError> {
+    let mut next_tick = env.now() + tick_interval;
+    loop {
+        if !machine.has_work() {
+            match within(&env, next_tick.since(env.now()), inbox.recv()).await {
+                Some(Some(input)) => machine.step(env.now(), input),
+                Some(None) => return Ok(()),
+                None => {}
+            }
+        }
+        let now = env.now();
+        for _ in 0..INPUTS_PER_TURN {
+            match inbox.try_recv() {
+                Ok(input) => machine.step(now, input),
+                Err(mpsc::error::TryRecvError::Disconnected) => return Ok(()),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+            }
+        }
+        if now >= next_tick {
+            // Missed ticks are not made up for: a stalled disk must not make elections of a burst of ticks.
+            next_tick = now + tick_interval;
+            machine.step(now, M::tick());
+        }
+        if machine.has_work() {
+            turn(&env, &engine, &mut machine, &mut deliver).await?;
+        }
+    }
+}
+
+async fn turn<E: Env, M: Machine>(
+    env: &E,
+    engine: &Engine,
+    machine: &mut M,
+    deliver: &mut (impl FnMut(&M, Vec<M::Send>) + Send),
+) -> Result<(), EngineError> {
+    let mut batch = Batch::new(engine.view()?);
+    let turn = machine.ready(&mut batch)?;
+    deliver(machine, turn.now);
+    if !batch.is_empty() {
+        let bytes = batch.bytes();
+        let committer = engine.clone();
+        let committed = env.disk().offload(move || committer.commit(batch)).await;
+        if let Err(error) = committed {
+            env.observe(&Fact::Disk(DiskFact::Failed(error.to_string())));
+            return Err(error);
+        }
+        env.observe(&Fact::Disk(DiskFact::Committed { bytes }));
+    }
+    turn.facts.iter().for_each(|fact| env.observe(fact));
+    deliver(machine, turn.after);
+    let released = machine.advance();
+    deliver(machine, released);
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! The store and Prophet: registration, then heartbeats and the orders that come back.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    NodeError,
+    dispatch::Inboxes,
+    folder::{Folder, save_book},
+    prophet::check_cluster,
+    store::Pulse,
+};
+use crate::{
+    client::{Book, ProphetClient, Router},
+    config::Config,
+    engine::Engine,
+    env::{Disk, Env, SharedIdentity, Space},
+    store,
+    types::{ClusterId, StoreId},
+    wire::{ProphetReply, ProphetRequest, ShardBeat, StoreBeat, StoreInfo},
+};
+
+/// Pause between two tries to register.
+const REGISTER_PAUSE: Duration = Duration::from_millis(300);
+/// Between looks at the disk's free space and the book's worth of a write.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// What stands between a store and Prophet.
+pub(super) struct Liaison<E: Env> {
+    pub env: E,
+    pub config: Config,
+    pub identity: SharedIdentity,
+    pub prophet: ProphetClient<E>,
+    pub router: Router<E>,
+    pub book: Arc<Mutex<Book>>,
+    pub inboxes: Inboxes,
+}
+
+impl<E: Env> Clone for Liaison<E> {
+    fn clone(&self) -> Self {
+        Liaison {
+            env: self.env.clone(),
+            config: self.config.clone(),
+            identity: self.identity.clone(),
+            prophet: self.prophet.clone(),
+            router: self.router.clone(),
+            book: self.book.clone(),
+            inboxes: self.inboxes.clone(),
+        }
+    }
+}
+
+impl<E: Env> Liaison<E> {
+    /// This store's cluster and id, asked of Prophet until it answers, then kept for ever.
+    pub async fn register(&self, folder: &tokio::sync::Mutex<Folder>) -> Result<(ClusterId, StoreId), NodeError> {
+        let known = self.identity.get();
+        if !known.store.is_none() {
+            return Ok((known.cluster, known.store));
+        }
+        loop {
+            let request = ProphetRequest::Register(self.info(StoreId::NONE, Pulse::none()));
+            match self.prophet.ask(request).await {
+                Ok(ProphetReply::Registered { cluster, store }) => {
+                    let mut folder = folder.lock().await;
+                    check_cluster(folder.record.cluster, cluster)?;
+                    (folder.record.cluster, folder.record.store) = (cluster, store);
+                    folder.save(&self.env).await?;
+                    self.identity.set_cluster(cluster);
+                    self.identity.set_store(store);
+                    self.router.hear_prophet();
+                    tracing::info!(%cluster, %store, "registered");
+                    return Ok((cluster, store));
+                }
+                Ok(ProphetReply::Refused(why)) => return Err(NodeError::Identity(format!("Prophet refuses: {why}"))),
+                Ok(other) => tracing::warn!(?other, "Prophet answered something else"),
+                Err(why) => tracing::debug!(why, "not registered yet"),
+            }
+            let pause = self.env.rng().jitter(REGISTER_PAUSE);
+            self.env.sleep(pause).await;
+        }
+    }
+
+    fn info(&self, store: StoreId, pulse: Pulse) -> StoreInfo {
+        let identity = self.identity.get();
+        StoreInfo {
+            id: store,
+            node: identity.node,
+            boot: identity.boot,
+            raft_address: self.config.addr_advertise_raft.clone(),
+            client_address: self.config.addr_advertise_client.clone(),
+            labels: self.config.labels.clone(),
+            capacity: self.config.capacity.unwrap_or(pulse.capacity),
+            available: pulse.available,
+            shard_count: pulse.shard_count,
+            leader_count: pulse.leader_count,
+            heard_ms_ago: None,
+        }
+    }
+
+    /// Sends the store's heartbeats. Ends only when Prophet says that this store must not go on.
+    pub async fn beat_store(self, mut pulses: mpsc::Receiver<Pulse>) -> Result<(), NodeError> {
+        while let Some(pulse) = pulses.recv().await {
+            let info = self.info(self.identity.get().store, pulse);
+            match self.prophet.ask(ProphetRequest::StoreBeat(StoreBeat { info })).await {
+                Ok(ProphetReply::Store(orders)) => {
+                    self.router.hear_prophet();
+                    let mut book = self.book.lock().expect("no holder panics");
+                    book.learn(orders.stores.clone(), orders.members.clone());
+                    drop(book);
+                    self.inboxes.to_store(store::Input::StoreOrders(orders));
+                }
+                Ok(ProphetReply::Refused(why)) => return Err(NodeError::Identity(format!("Prophet refuses: {why}"))),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the heartbeats of the shards that are led here.
+    pub async fn beat_shards(self, mut beats: mpsc::Receiver<Vec<ShardBeat>>) {
+        while let Some(beats) = beats.recv().await {
+            if let Ok(ProphetReply::Shards(orders)) = self.prophet.ask(ProphetRequest::ShardBeats(beats)).await {
+                self.inboxes.to_store(store::Input::ShardOrders(orders));
+            }
+        }
+    }
+
+    /// Looks at the disk's space and writes the book down where it changed.
+    pub async fn keep_house(self, engine: Engine) -> Result<(), NodeError> {
+        let mut written = self.book.lock().expect("no holder panics").essence();
+        loop {
+            let (disk, folder) = (self.env.disk().clone(), self.config.dir_data.clone());
+            if let Ok(Space { capacity, available }) = self.env.disk().offload(move || disk.space(&folder)).await {
+                self.inboxes.to_store(store::Input::Space { capacity, available });
+            }
+            let routes = self.router.known().0;
+            let book = {
+                let mut book = self.book.lock().expect("no holder panics");
+                book.routes = routes;
+                book.essence()
+            };
+            if book != written {
+                save_book(&self.env, &engine, &book).await?;
+                written = book;
+            }
+            self.env.sleep(HOUSEKEEPING).await;
+        }
+    }
+}
+
+impl Pulse {
+    fn none() -> Pulse {
+        Pulse { shard_count: 0, leader_count: 0, capacity: 0, available: 0 }
+    }
+}

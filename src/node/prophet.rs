@@ -1,0 +1,236 @@
+//! Prophet on this node: founded, joined or resumed, then driven.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    NodeError,
+    discovery::publish,
+    drive::{Machine, Turn, drive},
+    folder::{Folder, Member},
+    store::Tickets,
+};
+use crate::{
+    client::{CallError, Rpc},
+    config::Config,
+    engine::{Batch, Engine, EngineError},
+    env::{Channel, Disk, Env, Identity, Network, SharedIdentity},
+    http::discovery::Discovery,
+    planted::{Bug, planted},
+    prophet::{Input, Prophet, ProphetConfig, Send, Ticket},
+    types::{ClusterId, Fact, Instant, ReplicaId},
+    wire::{Body, JoinReply, JoinRequest, MemberInfo, Request, Response},
+};
+
+/// How long one member is waited for that was asked to take this node in.
+const JOIN_PATIENCE: Duration = Duration::from_secs(2);
+/// Pause between two rounds of asking.
+const JOIN_PAUSE: Duration = Duration::from_millis(300);
+/// Pause of a member without data before it asks again who the others are.
+const SEEDS_PAUSE: Duration = Duration::from_secs(1);
+
+impl Machine for Prophet {
+    type Input = Input;
+    type Send = Send;
+
+    fn tick() -> Input {
+        Input::Tick
+    }
+
+    fn step(&mut self, now: Instant, input: Input) {
+        Prophet::step(self, now, input);
+    }
+
+    fn has_work(&self) -> bool {
+        Prophet::has_work(self)
+    }
+
+    fn ready(&mut self, batch: &mut Batch) -> Result<Turn<Send>, EngineError> {
+        let ready = Prophet::ready(self, batch)?;
+        Ok(Turn { now: ready.now, after: ready.after, facts: ready.facts })
+    }
+
+    fn advance(&mut self) -> Vec<Send> {
+        Prophet::advance(self)
+    }
+}
+
+/// What a Prophet node needs to come to life.
+pub(super) struct Seat<E: Env> {
+    pub env: E,
+    pub config: Config,
+    pub network: E::Network,
+    pub rpc: Rpc<E>,
+    pub identity: SharedIdentity,
+    pub folder: Arc<tokio::sync::Mutex<Folder>>,
+    /// The first hello of a living cluster, seen while this node had none.
+    pub contact: watch::Receiver<Option<Identity>>,
+    pub discovery: watch::Sender<Discovery>,
+    pub tickets: Tickets,
+}
+
+impl<E: Env> Seat<E> {
+    /// Founds, joins or resumes, then drives Prophet until the inbox closes.
+    pub async fn run(self, inbox: mpsc::Receiver<Input>, own: mpsc::Sender<Input>) -> Result<(), NodeError> {
+        let engine = self.open_engine().await?;
+        let member = self.folder.lock().await.record.member.clone();
+        let member = match member {
+            Some(member) => member,
+            None if self.config.prophet.embed_etcd.join.is_empty() => self.found(&engine).await?,
+            None => self.join(&engine).await?,
+        };
+        let boot = self.identity.get().boot;
+        let config = ProphetConfig::new(&self.config);
+        let prophet = Prophet::open(boot, config, member.seeds, self.env.rng(), &engine.view()?)?;
+        if prophet.status().members.is_empty() {
+            self.keep_seeds_fresh(member.id, own);
+        }
+        let tick = self.config.raft.tick_interval;
+        let mut status = Default::default();
+        let Seat { env, network, tickets, discovery, .. } = self;
+        let deliver = move |prophet: &Prophet, sends: Vec<Send>| {
+            sends.into_iter().for_each(|send| carry_out(&network, &tickets, send));
+            publish(prophet, &mut status, &discovery);
+        };
+        Ok(drive(env, engine, prophet, inbox, tick, deliver).await?)
+    }
+
+    /// Until the first snapshot comes this member asks again who the others are.
+    fn keep_seeds_fresh(&self, id: ReplicaId, own: mpsc::Sender<Input>) {
+        let (env, rpc, discovered) = (self.env.clone(), self.rpc.clone(), self.discovery.subscribe());
+        let (mut addresses, request) = (self.config.join_addresses(), JoinRequest { member: self.own_info() });
+        self.env.spawn("seeds", async move {
+            while discovered.borrow().members.is_empty() {
+                for address in addresses.clone() {
+                    match ask(&rpc, &address, &request).await {
+                        // A full inbox passes; the next round tells it again.
+                        Some(JoinReply::Joined { id: given, members, .. }) if given == id => {
+                            let _ = own.try_send(Input::Seeds(members));
+                        }
+                        Some(JoinReply::NotLeader(Some(leader))) if !addresses.contains(&leader) => {
+                            addresses.push(leader);
+                        }
+                        _ => {}
+                    }
+                }
+                env.sleep(SEEDS_PAUSE).await;
+            }
+        });
+    }
+
+    async fn open_engine(&self) -> Result<Engine, NodeError> {
+        let disk = self.env.disk().clone();
+        let path = self.config.dir_data.join("prophet.redb");
+        let opener = disk.clone();
+        Ok(disk.offload(move || Engine::open(&opener, &path)).await?)
+    }
+
+    fn own_info(&self) -> MemberInfo {
+        let config = &self.config;
+        MemberInfo {
+            id: ReplicaId::NONE,
+            node: self.identity.get().node,
+            name: config.prophet.name.clone(),
+            peer_address: config.peer_address(),
+            client_url: config.prophet.embed_etcd.advertise_client_urls.clone(),
+            rpc_address: config.prophet.rpc_advertise_addr.clone(),
+            voter: false,
+        }
+    }
+
+    /// An empty folder and an empty `join`: listen first, in case this is not a new cluster but a lost folder.
+    async fn found(&self, engine: &Engine) -> Result<Member, NodeError> {
+        self.env.sleep(self.config.prophet.founding_wait).await;
+        self.refuse_second_cluster()?;
+        let cluster = ClusterId(self.env.rng().id());
+        let founder = MemberInfo { id: ReplicaId(1), voter: true, ..self.own_info() };
+        let mut batch = Batch::new(engine.view()?);
+        Prophet::write_founding(cluster, &founder, &mut batch);
+        self.commit(engine, batch).await?;
+        self.env.observe(&Fact::Decision(format!("{} founds {cluster}", founder.node)));
+        tracing::info!(%cluster, "a new cluster is founded");
+        self.become_member(cluster, Member { id: founder.id, seeds: vec![founder] }).await
+    }
+
+    fn refuse_second_cluster(&self) -> Result<(), NodeError> {
+        match *self.contact.borrow() {
+            Some(peer) if !planted(Bug::FoundTwice) => Err(NodeError::Identity(format!(
+                "this data folder is empty and `join` is empty, but {} of the living {} knows this address: founding a \
+                 second cluster beside it is refused. If this node lost its data, replace it as a new member with \
+                 `join`; if a new cluster is wanted, give it other addresses",
+                peer.node, peer.cluster
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn join(&self, engine: &Engine) -> Result<Member, NodeError> {
+        let request = JoinRequest { member: self.own_info() };
+        let mut targets = self.config.join_addresses();
+        loop {
+            for address in targets.clone() {
+                match ask(&self.rpc, &address, &request).await {
+                    Some(JoinReply::Joined { cluster, id, members }) => {
+                        let mut batch = Batch::new(engine.view()?);
+                        Prophet::write_joined(id, &mut batch);
+                        self.commit(engine, batch).await?;
+                        tracing::info!(%cluster, %id, "taken in by Prophet");
+                        return self.become_member(cluster, Member { id, seeds: members }).await;
+                    }
+                    Some(JoinReply::Refused(why)) => {
+                        return Err(NodeError::Identity(format!("Prophet at {address} refuses this node: {why}")));
+                    }
+                    Some(JoinReply::NotLeader(Some(leader))) if !targets.contains(&leader) => targets.push(leader),
+                    Some(JoinReply::Later(why)) => tracing::debug!(address, why, "not taken in yet"),
+                    Some(JoinReply::NotLeader(_)) | None => {}
+                }
+            }
+            let pause = self.env.rng().jitter(JOIN_PAUSE);
+            self.env.sleep(pause).await;
+        }
+    }
+
+    async fn commit(&self, engine: &Engine, batch: Batch) -> Result<(), EngineError> {
+        let engine = engine.clone();
+        self.env.disk().offload(move || engine.commit(batch)).await
+    }
+
+    /// The group's rows are durable; now the folder says whose they are. A crash in between founds or joins again,
+    /// over the same rows.
+    async fn become_member(&self, cluster: ClusterId, member: Member) -> Result<Member, NodeError> {
+        let mut folder = self.folder.lock().await;
+        check_cluster(folder.record.cluster, cluster)?;
+        folder.record.cluster = cluster;
+        folder.record.member = Some(member.clone());
+        folder.save(&self.env).await?;
+        self.identity.set_cluster(cluster);
+        Ok(member)
+    }
+}
+
+async fn ask<E: Env>(rpc: &Rpc<E>, address: &str, request: &JoinRequest) -> Option<JoinReply> {
+    match rpc.call(Channel::Member, address, Request::Join(request.clone()), JOIN_PATIENCE).await {
+        Ok(Response::Join(reply)) => Some(reply),
+        Ok(_) | Err(CallError::NotSent | CallError::Lost) => None,
+    }
+}
+
+/// A folder of one cluster is never made part of another one.
+pub(super) fn check_cluster(ours: ClusterId, theirs: ClusterId) -> Result<(), NodeError> {
+    if ours.is_none() || ours == theirs {
+        return Ok(());
+    }
+    Err(NodeError::Identity(format!(
+        "this data folder belongs to {ours}, and the configured Prophet is of {theirs}; use the right addresses or an \
+         empty folder"
+    )))
+}
+
+fn carry_out<N: Network>(network: &N, tickets: &Tickets, send: Send) {
+    match send {
+        Send::Raft { address, message } => network.send(Channel::Member, &address, Body::Raft(message)),
+        Send::Reply { ticket: Ticket(ticket), reply } => tickets.answer(network, ticket, Response::Prophet(reply)),
+        Send::JoinReply { ticket: Ticket(ticket), reply } => tickets.answer(network, ticket, Response::Join(reply)),
+    }
+}

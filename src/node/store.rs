@@ -1,0 +1,142 @@
+//! The store as a machine of the driver, and how its wishes are carried out.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::drive::{Machine, Turn};
+use crate::{
+    client::{Book, Router},
+    engine::{Batch, EngineError},
+    env::{Channel, Env, Network, Via},
+    store::{Input, Send, Store, Ticket},
+    types::{CallId, ClusterId, Instant, StoreId},
+    wire::{Body, DataReply, Response, ShardBeat},
+};
+
+impl Machine for Store {
+    type Input = Input;
+    type Send = Send;
+
+    fn tick() -> Input {
+        Input::Tick
+    }
+
+    fn step(&mut self, now: Instant, input: Input) {
+        Store::step(self, now, input);
+    }
+
+    fn has_work(&self) -> bool {
+        Store::has_work(self)
+    }
+
+    fn ready(&mut self, batch: &mut Batch) -> Result<Turn<Send>, EngineError> {
+        let ready = Store::ready(self, batch)?;
+        Ok(Turn { now: ready.now, after: ready.after, facts: ready.facts })
+    }
+
+    fn advance(&mut self) -> Vec<Send> {
+        Store::advance(self)
+    }
+}
+
+/// Where an answer goes.
+pub(super) enum ReplyTo {
+    Remote(Via, CallId),
+    Local(oneshot::Sender<Response>),
+}
+
+/// Who waits for an answer, by ticket. Bounded: the machines refuse what they cannot hold.
+#[derive(Clone, Default)]
+pub(super) struct Tickets(Arc<Mutex<BTreeMap<u64, ReplyTo>>>, Arc<AtomicU64>);
+
+impl Tickets {
+    pub fn issue(&self, reply_to: ReplyTo) -> u64 {
+        let ticket = self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.lock().expect("no holder panics").insert(ticket, reply_to);
+        ticket
+    }
+
+    pub fn answer<N: Network>(&self, network: &N, ticket: u64, response: Response) {
+        let waiting = self.0.lock().expect("no holder panics").remove(&ticket);
+        match waiting {
+            Some(ReplyTo::Remote(via, call)) => network.reply(&via, Body::Response { call, response }),
+            // Whoever asked may have gone away meanwhile.
+            Some(ReplyTo::Local(reply)) => drop(reply.send(response)),
+            None => {}
+        }
+    }
+
+    /// The ticket's question was dropped without an answer, as a double is.
+    pub fn forget(&self, ticket: u64) {
+        self.0.lock().expect("no holder panics").remove(&ticket);
+    }
+}
+
+/// A store's heartbeat without what the node knows better.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pulse {
+    pub shard_count: u64,
+    pub leader_count: u64,
+    pub capacity: u64,
+    pub available: u64,
+}
+
+/// Carries out what a store wants said.
+pub(super) struct Outbox<E: Env> {
+    pub network: E::Network,
+    pub tickets: Tickets,
+    pub book: Arc<Mutex<Book>>,
+    pub router: Router<E>,
+    pub cluster: ClusterId,
+    pub pulses: mpsc::Sender<Pulse>,
+    pub beats: mpsc::Sender<Vec<ShardBeat>>,
+    pub seen: u64,
+}
+
+impl<E: Env> Outbox<E> {
+    pub fn deliver(&mut self, store: &Store, sends: Vec<Send>) {
+        for send in sends {
+            self.send(send);
+        }
+        if self.seen != store.status_version() {
+            self.seen = store.status_version();
+            let status = store.status();
+            let quarantined = status.quarantined.iter().map(|(shard, why)| format!("{shard} is quarantined: {why}"));
+            self.router.set_local(status.store, self.cluster, status.routes, quarantined.collect());
+        }
+    }
+
+    fn send(&self, send: Send) {
+        match send {
+            Send::Raft { to, bulk, message } => {
+                let channel = if bulk { Channel::Bulk } else { Channel::Raft };
+                if let Some(address) = self.address(to) {
+                    self.network.send(channel, &address, Body::Raft(message));
+                }
+            }
+            Send::Reply { ticket: Ticket(ticket), reply } => self.reply(ticket, reply),
+            Send::Forget { ticket: Ticket(ticket) } => self.tickets.forget(ticket),
+            // Both are said again soon: a full queue means that Prophet is slow.
+            Send::StoreBeat { shard_count, leader_count, capacity, available } => {
+                let _ = self.pulses.try_send(Pulse { shard_count, leader_count, capacity, available });
+            }
+            Send::ShardBeats(beats) => drop(self.beats.try_send(beats)),
+        }
+    }
+
+    fn reply(&self, ticket: u64, reply: DataReply) {
+        self.tickets.answer(&self.network, ticket, Response::Data(reply));
+    }
+
+    fn address(&self, store: StoreId) -> Option<String> {
+        let book = self.book.lock().expect("no holder panics");
+        book.stores.get(&store).map(|store| store.raft_address.clone())
+    }
+}

@@ -1,0 +1,74 @@
+//! Bugs on purpose. A simulator that finds nothing proves nothing, so each [`Bug`] can be planted, one at a time, and
+//! `matrixkv-sim bite` says which seed found it. Only a build with the feature `planted` can plant one; in every
+//! other build [`planted`] is a constant `false` and the compiler removes what hangs on it.
+//!
+//! A bug is planted for the current thread: the simulator runs each seed on a thread of its own.
+
+macro_rules! bugs {
+    ($($(#[$doc:meta])* $bug:ident = $name:literal,)*) => {
+        /// A bug that can be planted.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Bug { $($(#[$doc])* $bug,)* }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &[Bug] = &[$(Bug::$bug,)*];
+
+            /// Its name on the command line.
+            pub fn name(self) -> &'static str {
+                match self { $(Bug::$bug => $name,)* }
+            }
+        }
+    };
+}
+
+bugs! {
+    /// A commit resolves without its sync.
+    SkipSync = "skip-sync",
+    /// A write is answered when it is proposed.
+    AcknowledgeBeforeCommit = "acknowledge-before-commit",
+    /// A leader reads without asking anybody whether it still leads.
+    ReadWithoutQuorum = "read-without-quorum",
+    /// Term and vote are not written.
+    ForgetVote = "forget-vote",
+    /// After a restart the last entries are applied once more.
+    ApplyTwice = "apply-twice-after-restart",
+    /// The router repeats a write whose outcome is unknown.
+    RetryUnknown = "retry-unknown-write",
+    /// A store proposes each copy of a doubled request.
+    ProposeDoubled = "propose-doubled-envelope",
+    /// An empty folder founds a cluster although a living one made contact.
+    FoundTwice = "found-second-cluster",
+}
+
+#[cfg(feature = "planted")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local!(static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) });
+
+    /// Plants `bug` on this thread, in place of an earlier one.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+
+    /// Whether `bug` is planted on this thread.
+    pub fn planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+}
+
+#[cfg(not(feature = "planted"))]
+mod switch {
+    use super::Bug;
+
+    /// Whether `bug` is planted: never in this build.
+    #[inline(always)]
+    pub fn planted(_bug: Bug) -> bool {
+        false
+    }
+}
+
+pub use switch::*;

@@ -1,0 +1,130 @@
+//! What goes into Prophet and what comes out.
+
+use std::time::Duration;
+
+use crate::{
+    config::Config,
+    raft::GroupConfig,
+    types::{ClusterId, Fact, NodeToken, ReplicaId},
+    wire::{JoinReply, JoinRequest, MemberInfo, ProphetReply, ProphetRequest, RaftMessage},
+};
+
+/// The way back to whoever asked; the driver keeps what it stands for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct Ticket(pub u64);
+
+/// Something that happened to a Prophet member.
+#[derive(Debug)]
+pub enum Input {
+    /// A tick of raft's clock.
+    Tick,
+    /// A raft message from another member.
+    Raft(RaftMessage),
+    /// A question of a store's or a router's.
+    Request {
+        /// Where the answer goes.
+        ticket: Ticket,
+        /// The asking data folder, as in the hello of its connection.
+        node: NodeToken,
+        /// The question.
+        request: ProphetRequest,
+    },
+    /// A node wants to become a member.
+    Join {
+        /// Where the answer goes.
+        ticket: Ticket,
+        /// What it says of itself.
+        request: JoinRequest,
+    },
+    /// Who the members are, for a member that waits for its first snapshot: whoever leads by now may have joined
+    /// after it, and it could not answer.
+    Seeds(Vec<MemberInfo>),
+    /// The node stops: hand leadership over.
+    HandOver,
+}
+
+/// Something that Prophet wants said.
+#[derive(Debug, PartialEq)]
+pub enum Send {
+    /// A raft message to another member.
+    Raft {
+        /// Its peer address.
+        address: String,
+        /// The message.
+        message: RaftMessage,
+    },
+    /// An answer.
+    Reply {
+        /// Whose.
+        ticket: Ticket,
+        /// The answer.
+        reply: ProphetReply,
+    },
+    /// An answer to a join.
+    JoinReply {
+        /// Whose.
+        ticket: Ticket,
+        /// The answer.
+        reply: JoinReply,
+    },
+}
+
+/// What a turn of Prophet gives.
+#[derive(Debug, Default)]
+pub struct ProphetReady {
+    /// To send at once.
+    pub now: Vec<Send>,
+    /// To send once the batch is durable.
+    pub after: Vec<Send>,
+    /// What happened.
+    pub facts: Vec<Fact>,
+}
+
+/// How Prophet behaves, from the configuration.
+#[derive(Clone, Debug)]
+pub struct ProphetConfig {
+    /// Of its group.
+    pub group: GroupConfig,
+    /// Replicas that each shard is to have.
+    pub max_replicas: usize,
+    /// Where the first shard is cut when it is created.
+    pub initial_split_keys: Vec<Vec<u8>>,
+    /// Between heartbeats of a store: three missed ones make a store no place for a new replica.
+    pub store_beat: Duration,
+    /// Between writes of the stores' last heartbeats.
+    pub save_interval: Duration,
+    /// How long an order is repeated before another one is thought of.
+    pub operator_deadline: Duration,
+}
+
+impl ProphetConfig {
+    /// As the configuration file says.
+    pub fn new(config: &Config) -> ProphetConfig {
+        let store_beat = config.store_heartbeat_effective();
+        ProphetConfig {
+            group: GroupConfig::new(config),
+            max_replicas: config.prophet.replication.max_replicas,
+            initial_split_keys: config
+                .prophet
+                .replication
+                .initial_split_keys
+                .iter()
+                .map(|key| key.as_bytes().to_vec())
+                .collect(),
+            store_beat,
+            save_interval: store_beat * 6,
+            operator_deadline: store_beat * 6,
+        }
+    }
+}
+
+/// What a node publishes about Prophet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProphetStatus {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The leading member, as far as known.
+    pub leader: ReplicaId,
+    /// All members.
+    pub members: Vec<MemberInfo>,
+}

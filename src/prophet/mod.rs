@@ -1,0 +1,253 @@
+//! Prophet: a small replicated metadata group (ids, stores, shards, members) on the same raft room as the shards,
+//! and, on its leader, a view of the living cluster from which it decides what should change.
+//!
+//! Turned by the driver with the same three verbs as a store. Store and Prophet exchange messages only.
+//!
+//! Invariants:
+//! - an id is given once: ids come from a replicated counter, and a leader hands out only what it took from there;
+//! - every order is guarded by the epoch it was decided on, so two leaders, or a late order, do no harm;
+//! - what Prophet does not know is never an order to destroy;
+//! - the living view is the leader's own and starts empty: nothing is moved before most stores were heard.
+
+pub mod checker;
+mod io;
+mod members;
+mod meta;
+mod requests;
+mod view;
+
+use std::{collections::BTreeMap, ops::Range};
+
+pub use io::{Input, ProphetConfig, ProphetReady, ProphetStatus, Send, Ticket};
+pub use meta::{Command, MetaMachine, Reply};
+pub use view::{ClusterView, Operator};
+
+use crate::{
+    engine::{Batch, EngineError, View},
+    raft::{Group, Outcome, Outgoing},
+    types::{Boot, ClusterId, Fact, Instant, ReplicaId, Rng, ShardId},
+    wire::{JoinReply, MemberInfo, ProphetReply},
+};
+
+/// Ids that a leader takes from the counter at once. What it has not handed out when it falls is never used.
+const IDS_AT_ONCE: u64 = 64;
+
+/// Who waits for a proposal.
+enum Waiting {
+    Register(Ticket),
+    Join(Ticket, MemberInfo),
+    Ids,
+    Nobody,
+}
+
+/// One member of Prophet's group.
+pub struct Prophet {
+    group: Group<MetaMachine>,
+    config: ProphetConfig,
+    /// Members as told by whoever took this node in: used until the first snapshot.
+    seeds: Vec<MemberInfo>,
+    view: ClusterView,
+    ids: Range<u64>,
+    asked_ids: bool,
+    waiting: BTreeMap<u64, Waiting>,
+    next_token: u64,
+    now: Instant,
+    next_save: Instant,
+    led: bool,
+    early: ProphetReady,
+    turned: bool,
+}
+
+impl Prophet {
+    /// Puts the first member of a new cluster into `batch`.
+    pub fn write_founding(cluster: ClusterId, founder: &MemberInfo, batch: &mut Batch) {
+        let machine = MetaMachine::found(cluster, founder, batch);
+        let peers = [meta::peer_of(founder)];
+        Group::write_first(ShardId::METADATA, founder.id, &peers, &machine, batch);
+    }
+
+    /// Puts a member that was taken in, and waits for its snapshot, into `batch`.
+    pub fn write_joined(id: ReplicaId, batch: &mut Batch) {
+        Group::<MetaMachine>::write_uninitialised(ShardId::METADATA, id, batch);
+    }
+
+    /// Opens the member that is in `view`.
+    pub fn open(
+        boot: Boot,
+        config: ProphetConfig,
+        seeds: Vec<MemberInfo>,
+        rng: Rng,
+        view: &View,
+    ) -> Result<Prophet, EngineError> {
+        let mut group = Group::open(ShardId::METADATA, boot, config.group.clone(), rng, view)?;
+        group.campaign_alone();
+        Ok(Prophet {
+            group,
+            config,
+            seeds,
+            view: ClusterView::default(),
+            ids: 0..0,
+            asked_ids: false,
+            waiting: BTreeMap::new(),
+            next_token: 1,
+            now: Instant::default(),
+            next_save: Instant::default(),
+            led: false,
+            early: ProphetReady::default(),
+            turned: false,
+        })
+    }
+
+    /// Takes an input. Never blocks and never touches the disk.
+    pub fn step(&mut self, now: Instant, input: Input) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Tick => self.tick(),
+            Input::Raft(message) => self.group.step(message),
+            Input::Request { ticket, node, request } => self.request(ticket, node, request),
+            Input::Join { ticket, request } => self.join(ticket, request),
+            Input::Seeds(members) => self.seeds = members,
+            Input::HandOver => self.group.hand_over(),
+        }
+        self.notice_leadership();
+    }
+
+    fn tick(&mut self) {
+        self.group.tick();
+        if self.group.leads() {
+            self.promote_members();
+            self.refill_ids();
+            self.save_beats();
+        }
+    }
+
+    /// A new leader starts with an empty view; an old one forgets its own.
+    fn notice_leadership(&mut self) {
+        if self.led == self.group.leads() {
+            return;
+        }
+        self.led = self.group.leads();
+        self.view = ClusterView::new(self.now);
+        self.ids = 0..0;
+        self.asked_ids = false;
+        self.next_save = self.now + self.config.save_interval;
+        self.refill_ids();
+    }
+
+    fn refill_ids(&mut self) {
+        let left = self.ids.end - self.ids.start;
+        if self.group.leads() && left < IDS_AT_ONCE / 2 && !self.asked_ids {
+            self.asked_ids = self.propose(Waiting::Ids, &Command::TakeIds { count: IDS_AT_ONCE });
+        }
+    }
+
+    /// "Last heartbeats durable": what stores said last is written from time to time.
+    fn save_beats(&mut self) {
+        if self.now < self.next_save {
+            return;
+        }
+        self.next_save = self.now + self.config.save_interval;
+        let heard = self.view.heard_since_save();
+        if !heard.is_empty() {
+            self.propose(Waiting::Nobody, &Command::PutStores(heard));
+        }
+    }
+
+    fn propose(&mut self, waiting: Waiting, command: &Command) -> bool {
+        self.next_token += 1;
+        let taken = self.group.propose(self.next_token, command).is_ok();
+        if taken {
+            self.waiting.insert(self.next_token, waiting);
+        }
+        taken
+    }
+
+    fn meta(&self) -> Option<&MetaMachine> {
+        self.group.machine()
+    }
+
+    /// Whether [`Self::ready`] would have something to do.
+    pub fn has_work(&self) -> bool {
+        self.group.has_work() || !self.early.now.is_empty()
+    }
+
+    /// What to write and to say. The batch must be committed, then [`Self::advance`] called, before the next input.
+    pub fn ready(&mut self, batch: &mut Batch) -> Result<ProphetReady, EngineError> {
+        let mut out = std::mem::take(&mut self.early);
+        let ready = self.group.ready(batch)?;
+        self.turned = true;
+        out.now.extend(ready.now.into_iter().filter_map(|message| self.send(message)));
+        out.after.extend(ready.after.into_iter().filter_map(|message| self.send(message)));
+        for (token, outcome) in ready.outcomes {
+            out.after.extend(self.answer(token, outcome));
+        }
+        let installed = ready.facts.iter().any(|fact| matches!(fact, Fact::Installed { .. }));
+        if installed {
+            self.seeds.clear();
+        }
+        out.facts.extend(ready.facts);
+        self.notice_leadership();
+        Ok(out)
+    }
+
+    /// The batch of the last [`Self::ready`] is durable. Gives what may be sent now.
+    pub fn advance(&mut self) -> Vec<Send> {
+        if !std::mem::take(&mut self.turned) {
+            return Vec::new();
+        }
+        let messages = self.group.advance();
+        self.notice_leadership();
+        messages.into_iter().filter_map(|message| self.send(message)).collect()
+    }
+
+    fn send(&self, outgoing: Outgoing) -> Option<Send> {
+        let to = outgoing.message.to.replica;
+        let address = self.member(to)?.peer_address.clone();
+        Some(Send::Raft { address, message: outgoing.message })
+    }
+
+    fn answer(&mut self, token: u64, outcome: Outcome<Reply>) -> Option<Send> {
+        let waiting = self.waiting.remove(&token)?;
+        match waiting {
+            Waiting::Nobody => None,
+            Waiting::Ids => {
+                self.asked_ids = false;
+                if let Outcome::Applied(Reply::Ids(ids)) = outcome {
+                    self.ids = ids;
+                }
+                None
+            }
+            Waiting::Register(ticket) => Some(Send::Reply { ticket, reply: self.registered(outcome) }),
+            Waiting::Join(ticket, member) => Some(Send::JoinReply { ticket, reply: self.joined(&member, outcome) }),
+        }
+    }
+
+    fn registered(&self, outcome: Outcome<Reply>) -> ProphetReply {
+        match (outcome, self.meta()) {
+            (Outcome::Applied(Reply::Store(store)), Some(meta)) => {
+                ProphetReply::Registered { cluster: meta.cluster(), store }
+            }
+            _ => ProphetReply::NotLeader(self.leader_rpc()),
+        }
+    }
+
+    fn joined(&self, member: &MemberInfo, outcome: Outcome<Reply>) -> JoinReply {
+        match (outcome, self.meta()) {
+            (Outcome::Applied(Reply::Member { .. }), Some(meta)) => match meta.member_of(member.node) {
+                Some(member) => self.welcome(meta, member.id),
+                None => JoinReply::Later("another membership change came first".into()),
+            },
+            _ => JoinReply::Later("leadership changed meanwhile".into()),
+        }
+    }
+
+    /// What the node publishes about Prophet.
+    pub fn status(&self) -> ProphetStatus {
+        let status = self.group.status();
+        ProphetStatus {
+            cluster: self.meta().map(MetaMachine::cluster).unwrap_or_default(),
+            leader: status.leader,
+            members: self.meta().map(MetaMachine::members).unwrap_or_default(),
+        }
+    }
+}

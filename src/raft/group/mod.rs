@@ -1,0 +1,356 @@
+//! One replica of one raft group, turned by hand.
+
+mod apply;
+mod snapshot;
+mod turn;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use protobuf::Message as _;
+use raft::{
+    RawNode, StateRole,
+    eraftpb::{
+        ConfChange, ConfChangeType, ConfState, Entry, EntryType, Message, MessageType, Snapshot, SnapshotMetadata,
+    },
+};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::{
+    GroupConfig, GroupRow, Machine, Outcome, Refused,
+    log::Log,
+    pending::{Proposals, Reads, Token},
+};
+use crate::{
+    engine::{Batch, EngineError, View},
+    planted::{Bug, planted},
+    types::{Boot, Fact, Peer, PeerRole, ReplicaId, Rng, ShardId},
+    wire::{RaftMessage, decode, encode},
+};
+
+/// A message larger than this goes over the bulk channel, so that it does not hold up heartbeats. Bytes.
+const BULK_BYTES: usize = 256 << 10;
+/// Bytes of committed entries that are applied in one turn, about.
+const APPLY_BYTES_MAX: u64 = 8 << 20;
+/// Bytes of entries that a leader may have uncommitted; more proposals are refused as overload.
+const UNCOMMITTED_BYTES_MAX: u64 = 256 << 20;
+/// Election time-outs after which a snapshot that was not acknowledged is held lost and sent again.
+const SNAPSHOT_ELECTIONS: usize = 4;
+
+/// A raft message and how to send it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outgoing {
+    /// The message, with both ends.
+    pub message: RaftMessage,
+    /// Whether it is for the bulk channel.
+    pub bulk: bool,
+}
+
+/// What a turn of a group gives. Everything but `now` and `reads` waits until the batch is durable.
+#[derive(Debug)]
+pub struct GroupReady<R> {
+    /// Messages to send at once.
+    pub now: Vec<Outgoing>,
+    /// Messages to send once the batch is durable.
+    pub after: Vec<Outgoing>,
+    /// Proposals that ended, to be told once the batch is durable.
+    pub outcomes: Vec<(Token, Outcome<R>)>,
+    /// Reads that may be done now, on the batch's view.
+    pub reads: Vec<Token>,
+    /// Reads that will not be done.
+    pub refused_reads: Vec<Token>,
+    /// What happened.
+    pub facts: Vec<Fact>,
+}
+
+impl<R> Default for GroupReady<R> {
+    fn default() -> Self {
+        Self {
+            now: Vec::new(),
+            after: Vec::new(),
+            outcomes: Vec::new(),
+            reads: Vec::new(),
+            refused_reads: Vec::new(),
+            facts: Vec::new(),
+        }
+    }
+}
+
+/// What a group looks like from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Whether this replica leads.
+    pub leads: bool,
+    /// Its term.
+    pub term: u64,
+    /// Who leads, as far as known.
+    pub leader: ReplicaId,
+    /// Last applied index.
+    pub applied: u64,
+    /// On a leader: replicas that lack no more than the kept log.
+    pub caught_up: Vec<ReplicaId>,
+    /// On a leader: replicas not heard from within an election time-out.
+    pub silent: Vec<ReplicaId>,
+}
+
+/// One replica of a raft group and the machine that its log drives.
+pub struct Group<M: Machine> {
+    shard: ShardId,
+    boot: Boot,
+    config: GroupConfig,
+    raft: RawNode<Log>,
+    row: GroupRow,
+    machine: Option<M>,
+    rng: Rng,
+    election_ticks: usize,
+    seen: (u64, StateRole),
+    proposals: Proposals,
+    reads: Reads,
+    /// Committed entries that raft-rs gave after the last advance.
+    committed: Vec<Entry>,
+    outstanding: Option<raft::Ready>,
+    /// Outcomes and facts that arose while stepping.
+    early: GroupReady<M::Reply>,
+    /// Where messages came from: how a replica without data answers.
+    heard: BTreeMap<ReplicaId, Peer>,
+    /// Ticks since a snapshot was sent to a follower that has not acknowledged it.
+    snapshot_ticks: BTreeMap<u64, usize>,
+}
+
+impl<M: Machine> Group<M> {
+    /// Puts the first replica of a new group into `batch`: truncated log, durable membership, `machine` as its data.
+    pub fn write_first(shard: ShardId, replica: ReplicaId, peers: &[Peer], machine: &M, batch: &mut Batch) {
+        GroupRow::first(replica, peers, machine.row()).write(shard, batch);
+        Log::write_first(shard, batch);
+    }
+
+    /// Puts a replica that waits for a snapshot into `batch`.
+    pub fn write_uninitialised(shard: ShardId, replica: ReplicaId, batch: &mut Batch) {
+        GroupRow::uninitialised(replica).write(shard, batch);
+    }
+
+    /// Opens the replica of `shard` that is in `view`.
+    pub fn open(
+        shard: ShardId,
+        boot: Boot,
+        config: GroupConfig,
+        mut rng: Rng,
+        view: &View,
+    ) -> Result<Group<M>, EngineError> {
+        let row =
+            GroupRow::read(view, shard)?.ok_or_else(|| EngineError::Damaged(format!("{shard}: its row is missing")))?;
+        let machine = if row.is_initialised() { Some(M::open(&row.machine, view)?) } else { None };
+        let mut row = row;
+        if planted(Bug::ApplyTwice) && row.applied > row.truncated {
+            row.applied -= 1;
+        }
+        let log = Log::open(shard, &row, view)?;
+        let raft = RawNode::new(&raft_config(&config, &row), log, &slog::Logger::root(slog::Discard, slog::o!()))
+            .map_err(|error| EngineError::Damaged(format!("{shard}: {error}")))?;
+        let election_ticks = draw(&mut rng, config.election_ticks);
+        let seen = (raft.raft.term, raft.raft.state);
+        let mut early = GroupReady::default();
+        early.facts.push(Fact::Opened { shard, replica: row.replica, index: row.applied, rolling: row.rolling });
+        Ok(Group {
+            shard,
+            boot,
+            config,
+            raft,
+            row,
+            machine,
+            rng,
+            election_ticks,
+            seen,
+            proposals: Proposals::default(),
+            reads: Reads::default(),
+            committed: Vec::new(),
+            outstanding: None,
+            early,
+            heard: BTreeMap::new(),
+            snapshot_ticks: BTreeMap::new(),
+        })
+    }
+
+    /// This replica's id.
+    pub fn replica(&self) -> ReplicaId {
+        self.row.replica
+    }
+
+    /// The machine, once there is data.
+    pub fn machine(&self) -> Option<&M> {
+        self.machine.as_ref()
+    }
+
+    /// Whether this replica leads.
+    pub fn leads(&self) -> bool {
+        self.raft.raft.state == StateRole::Leader
+    }
+
+    /// A look from outside.
+    pub fn status(&self) -> Status {
+        let raft = &self.raft.raft;
+        let mut status = Status {
+            leads: self.leads(),
+            term: raft.term,
+            leader: ReplicaId(raft.leader_id),
+            applied: self.row.applied,
+            caught_up: Vec::new(),
+            silent: Vec::new(),
+        };
+        if status.leads {
+            let last = raft.raft_log.last_index();
+            let ids: std::collections::BTreeSet<u64> = raft.prs().iter().map(|(id, _)| *id).collect();
+            for id in ids {
+                let progress = raft.prs().get(id).expect("listed just now");
+                if id == raft.id || progress.matched + self.config.compact_threshold >= last && progress.matched > 0 {
+                    status.caught_up.push(ReplicaId(id));
+                }
+                if id != raft.id && !progress.recent_active {
+                    status.silent.push(ReplicaId(id));
+                }
+            }
+        }
+        status
+    }
+
+    /// Whether the membership knows `replica` and has never got anything to it. Only a leader can say.
+    pub fn never_reached(&self, replica: ReplicaId) -> bool {
+        self.leads()
+            && self.row.learners.contains(&replica.0)
+            && self.raft.raft.prs().get(replica.0).is_some_and(|progress| progress.matched == 0)
+    }
+
+    /// Starts an election at once, for a group that has no other voter to wait for.
+    pub fn campaign_alone(&mut self) {
+        if self.row.voters == [self.row.replica.0] {
+            // raft-rs refuses only while a membership change is unapplied; the next time-out tries again.
+            let _ = self.raft.campaign();
+            self.settle();
+        }
+    }
+
+    /// Hands leadership to the voter that lacks least, if another one has caught up.
+    pub fn hand_over(&mut self) {
+        if !self.leads() {
+            return;
+        }
+        let own = self.raft.raft.id;
+        let others = self.row.voters.iter().filter(|id| **id != own);
+        let progress = |id: &u64| self.raft.raft.prs().get(*id).filter(|p| p.recent_active).map(|p| p.matched);
+        if let Some((_, best)) = others.filter_map(|id| Some((progress(id)?, *id))).max() {
+            self.raft.transfer_leader(best);
+        }
+    }
+
+    /// The clock advanced by a tick.
+    pub fn tick(&mut self) {
+        // raft-rs draws its own time-out whenever it resets; ours is set over it before it can be looked at.
+        self.raft.raft.set_randomized_election_timeout(self.election_ticks);
+        self.raft.tick();
+        self.retry_snapshots();
+        self.settle();
+    }
+
+    /// A message from a peer. Those that raft-rs mishandles are dropped, see the module's facts.
+    pub fn step(&mut self, message: RaftMessage) {
+        let Ok(inner) = Message::parse_from_bytes(&message.message) else { return };
+        if inner.to != self.row.replica.0 || inner.from != message.from.replica.0 || self.is_harmful(&inner) {
+            return;
+        }
+        self.heard.insert(message.from.replica, message.from);
+        // An error means that raft-rs has no use for the message (from a replica that is no member, say).
+        let _ = self.raft.step(inner);
+        self.settle();
+    }
+
+    fn is_harmful(&self, message: &Message) -> bool {
+        match message.get_msg_type() {
+            // raft-rs forwards proposals and reads silently; ours are refused where they are made.
+            MessageType::MsgPropose | MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => true,
+            // A late rejection below what matched would move the next index behind it (raft-rs #557).
+            MessageType::MsgAppendResponse => {
+                let progress = self.raft.raft.prs().get(message.from);
+                message.reject && progress.is_some_and(|progress| message.reject_hint < progress.matched)
+            }
+            other => raft::raw_node::is_local_msg(other),
+        }
+    }
+
+    /// A peer's store cannot be reached: probe it instead of streaming.
+    pub fn unreachable(&mut self, replica: ReplicaId) {
+        self.raft.report_unreachable(replica.0);
+    }
+
+    /// Takes a command. Its outcome comes under `token`.
+    pub fn propose(&mut self, token: Token, command: &M::Command) -> Result<(), Refused> {
+        if !self.leads() {
+            return Err(Refused::NotLeader);
+        }
+        if self.raft.raft.lead_transferee.is_some() {
+            return Err(Refused::Transferring);
+        }
+        if self.proposals.len() >= self.config.proposals_max {
+            return Err(Refused::Overloaded);
+        }
+        let encoded = encode(command);
+        if encoded.len() as u64 > self.config.max_entry_bytes {
+            return Err(Refused::TooLarge);
+        }
+        match M::membership(command) {
+            Some(peer) => self.propose_membership(token, peer, encoded),
+            None => {
+                self.proposals.queued.push((token, encoded));
+                Ok(())
+            }
+        }
+    }
+
+    fn propose_membership(&mut self, token: Token, peer: Peer, encoded: Vec<u8>) -> Result<(), Refused> {
+        // With a change under way raft-rs would append an empty entry, which looks like success.
+        if self.raft.raft.has_pending_conf() {
+            return Err(Refused::ChangePending);
+        }
+        let kind = match peer.role {
+            PeerRole::Voter => ConfChangeType::AddNode,
+            PeerRole::Learner => ConfChangeType::AddLearnerNode,
+        };
+        let change = ConfChange { change_type: kind, node_id: peer.replica.0, ..Default::default() };
+        let context = encode(&vec![Bytes::from(encoded)]);
+        self.flush_proposals();
+        self.raft.propose_conf_change(context, change).map_err(|_| Refused::Overloaded)?;
+        self.appended(vec![token]);
+        Ok(())
+    }
+
+    /// Takes a read: it comes out of a later [`Self::ready`], when it may be done.
+    pub fn read(&mut self, token: Token) -> Result<(), Refused> {
+        if !self.leads() {
+            return Err(Refused::NotLeader);
+        }
+        if self.reads.len() >= self.config.reads_max {
+            return Err(Refused::Overloaded);
+        }
+        self.reads.queued.push(token);
+        Ok(())
+    }
+}
+
+fn raft_config(config: &GroupConfig, row: &GroupRow) -> raft::Config {
+    raft::Config {
+        id: row.replica.0,
+        election_tick: config.election_ticks,
+        heartbeat_tick: config.heartbeat_ticks,
+        applied: row.applied,
+        max_size_per_msg: config.max_size_per_msg,
+        max_inflight_msgs: config.max_inflight_msgs,
+        check_quorum: true,
+        pre_vote: true,
+        max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
+        max_committed_size_per_ready: APPLY_BYTES_MAX,
+        ..Default::default()
+    }
+}
+
+pub(super) fn draw(rng: &mut Rng, election_ticks: usize) -> usize {
+    rng.between(election_ticks as u64, 2 * election_ticks as u64 - 1) as usize
+}

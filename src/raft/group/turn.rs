@@ -1,0 +1,153 @@
+//! The turn: what to write, what to say, and who is told.
+
+use super::*;
+
+impl<M: Machine> Group<M> {
+    /// Whether [`Self::ready`] would have something to do.
+    pub fn has_work(&self) -> bool {
+        self.raft.has_ready()
+            || !self.committed.is_empty()
+            || !self.proposals.queued.is_empty()
+            || self.may_ask()
+            || self.reads.is_due(self.row.applied)
+            || self.raft.store().wants_snapshot().is_some()
+            || !self.early.outcomes.is_empty()
+            || !self.early.refused_reads.is_empty()
+            || !self.early.facts.is_empty()
+    }
+
+    /// Before the term's first commit raft-rs drops a ReadIndex silently.
+    pub(super) fn may_ask(&self) -> bool {
+        !self.reads.queued.is_empty() && self.leads() && self.raft.raft.commit_to_current_term()
+    }
+
+    /// What to write and to say. `batch` must be committed before the next `step`, then [`Self::advance`] called.
+    pub fn ready(&mut self, batch: &mut Batch) -> Result<GroupReady<M::Reply>, EngineError> {
+        assert!(self.outstanding.is_none(), "{}: ready before advance", self.shard);
+        // The view is as of the last advance, so what was applied then is what it shows.
+        let applied_in_view = self.row.applied;
+        self.offer_snapshot(batch.view())?;
+        self.flush_proposals();
+        self.flush_reads();
+        let mut out = std::mem::take(&mut self.early);
+        let mut ready = self.raft.ready();
+        for state in ready.take_read_states() {
+            self.reads.confirm(&state.request_ctx, state.index);
+        }
+        out.reads.extend(self.reads.due(applied_in_view));
+        // raft-rs lets a leader's messages leave early. A group of one voter leads before its own vote is durable, and
+        // after a crash could lead the same term again: then its first messages wait too.
+        let is_vote_durable = ready.hs().is_none_or(|hard| hard.term == self.raft.store().term_written());
+        let early = if is_vote_durable { &mut out.now } else { &mut out.after };
+        self.send(ready.take_messages(), early);
+        self.send(ready.take_persisted_messages(), &mut out.after);
+        if !ready.snapshot().is_empty() {
+            // raft-rs takes only a snapshot beyond what is committed, so it covers what was about to be applied.
+            self.committed.clear();
+            self.install(ready.snapshot().clone(), batch, &mut out)?;
+        }
+        self.raft.mut_store().append(ready.take_entries(), batch);
+        if let Some(hard) = ready.hs() {
+            let hard = hard.clone();
+            self.raft.mut_store().set_hard(hard, batch);
+        }
+        let mut entries = std::mem::take(&mut self.committed);
+        entries.extend(ready.take_committed_entries());
+        self.apply(entries, batch, &mut out)?;
+        self.compact(applied_in_view, batch);
+        self.outstanding = Some(ready);
+        Ok(out)
+    }
+
+    /// The batch of the last [`Self::ready`] is durable. Gives messages that may leave now.
+    pub fn advance(&mut self) -> Vec<Outgoing> {
+        let Some(ready) = self.outstanding.take() else { return Vec::new() };
+        let mut light = self.raft.advance_append(ready);
+        if let Some(commit) = light.commit_index() {
+            self.raft.mut_store().set_commit(commit);
+        }
+        self.raft.advance_apply_to(self.row.applied);
+        self.committed = light.take_committed_entries();
+        let mut messages = Vec::new();
+        self.send(light.take_messages(), &mut messages);
+        self.settle();
+        messages
+    }
+
+    /// On any change of role or term: draw a new time-out, tell everybody who waits.
+    pub(super) fn settle(&mut self) {
+        let seen = (self.raft.raft.term, self.raft.raft.state);
+        if seen == self.seen {
+            return;
+        }
+        self.seen = seen;
+        self.election_ticks = draw(&mut self.rng, self.config.election_ticks);
+        self.proposals.give_up(&mut self.early.outcomes);
+        self.early.refused_reads.extend(self.reads.give_up());
+        if self.leads() {
+            let (shard, replica) = (self.shard, self.row.replica);
+            self.early.facts.push(Fact::BecameLeader { shard, replica, term: seen.0 });
+        }
+    }
+
+    /// Batches what is queued into entries of at most `batch_bytes_max` (or of one command).
+    pub(super) fn flush_proposals(&mut self) {
+        let mut queued = std::mem::take(&mut self.proposals.queued).into_iter().peekable();
+        while queued.peek().is_some() {
+            let (mut tokens, mut commands, mut bytes) = (Vec::new(), Vec::new(), 0);
+            while let Some((token, command)) =
+                queued.next_if(|(_, command)| bytes == 0 || bytes + command.len() as u64 <= self.config.batch_bytes_max)
+            {
+                bytes += command.len() as u64;
+                tokens.push(token);
+                commands.push(Bytes::from(command));
+            }
+            match self.raft.propose(Vec::new(), encode(&commands)) {
+                Ok(()) => self.appended(tokens),
+                Err(_) => {
+                    let refused = tokens.into_iter().map(|token| (token, Outcome::Refused(Refused::Overloaded)));
+                    self.early.outcomes.extend(refused);
+                }
+            }
+        }
+    }
+
+    pub(super) fn appended(&mut self, tokens: Vec<Token>) {
+        let index = self.raft.raft.raft_log.last_index();
+        self.proposals.appended(index, self.raft.raft.term, tokens);
+    }
+
+    pub(super) fn flush_reads(&mut self) {
+        if planted(Bug::ReadWithoutQuorum) && self.leads() {
+            let queued = std::mem::take(&mut self.reads.queued);
+            self.early.reads.extend(queued);
+        }
+        if self.may_ask() {
+            let context = self.reads.ask(self.row.replica.0, self.boot.0);
+            self.raft.read_index(context);
+        }
+    }
+
+    pub(super) fn send(&mut self, messages: Vec<Message>, to: &mut Vec<Outgoing>) {
+        for message in messages {
+            if message.get_msg_type() == MessageType::MsgSnapshot {
+                self.snapshot_ticks.insert(message.to, 0);
+            }
+            to.extend(self.address(&message));
+        }
+    }
+
+    /// `None` for a replica whose store is not known: it was removed, or is not yet there.
+    pub(super) fn address(&self, message: &Message) -> Option<Outgoing> {
+        let find = |id: u64| {
+            let id = ReplicaId(id);
+            self.machine.as_ref().and_then(|machine| machine.peer(id)).or_else(|| self.heard.get(&id).copied())
+        };
+        let to = find(message.to)?;
+        let own = Peer { replica: self.row.replica, store: crate::types::StoreId::NONE, role: PeerRole::Learner };
+        let from = find(message.from).unwrap_or(own);
+        let bytes = message.write_to_bytes().expect("a message encodes");
+        let bulk = bytes.len() > BULK_BYTES || message.get_msg_type() == MessageType::MsgSnapshot;
+        Some(Outgoing { message: RaftMessage { shard: self.shard, from, to, message: bytes.into() }, bulk })
+    }
+}

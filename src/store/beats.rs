@@ -1,0 +1,72 @@
+//! Ticks and heartbeats. Heartbeats only cover loss: a new leader, a changed descriptor and a learner that caught up
+//! are told at the next tick.
+
+use super::{Send, Store, route};
+use crate::{
+    raft::Group,
+    shard::KvMachine,
+    types::{Instant, PeerRole},
+    wire::ShardBeat,
+};
+
+impl Store {
+    pub(super) fn tick(&mut self, now: Instant) {
+        for (shard, group) in &mut self.groups {
+            group.tick();
+            if group.has_work() {
+                self.dirty.insert(*shard);
+            }
+        }
+        self.status_version += 1;
+        self.beat_store(now);
+        self.beat_shards(now);
+    }
+
+    fn beat_store(&mut self, now: Instant) {
+        if now < self.next_store_beat {
+            return;
+        }
+        self.next_store_beat = now + self.config.store_beat;
+        self.early.now.push(Send::StoreBeat {
+            shard_count: self.groups.len() as u64,
+            leader_count: self.groups.values().filter(|group| group.leads()).count() as u64,
+            capacity: self.space.0,
+            available: self.space.1,
+        });
+    }
+
+    fn beat_shards(&mut self, now: Instant) {
+        let all = now >= self.next_shard_beat;
+        if all {
+            self.next_shard_beat = now + self.config.shard_beat;
+        }
+        let mut beats = Vec::new();
+        for (shard, group) in &self.groups {
+            if !group.leads() {
+                self.announced.remove(shard);
+                continue;
+            }
+            let Some(beat) = beat(group) else { continue };
+            let learners = beat.route.shard.peers.iter().filter(|peer| peer.role == PeerRole::Learner);
+            let ready = learners.map(|peer| peer.replica).filter(|id| beat.caught_up.contains(id)).collect();
+            let news = (beat.route.term, beat.route.shard.epoch, ready);
+            if all || self.announced.get(shard) != Some(&news) {
+                self.announced.insert(*shard, news);
+                beats.push(beat);
+            }
+        }
+        if !beats.is_empty() {
+            self.early.now.push(Send::ShardBeats(beats));
+        }
+    }
+}
+
+fn beat(group: &Group<KvMachine>) -> Option<ShardBeat> {
+    let status = group.status();
+    Some(ShardBeat {
+        route: route(group)?,
+        caught_up: status.caught_up,
+        down: status.silent,
+        size: group.machine()?.bytes(),
+    })
+}

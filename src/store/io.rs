@@ -1,0 +1,142 @@
+//! What goes into a store and what comes out.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    config::Config,
+    raft::GroupConfig,
+    store::Origin,
+    types::{Fact, ShardId, ShardRoute, StoreId},
+    wire::{DataReply, DataRequest, RaftMessage, ShardBeat, ShardOrder, StoreOrders},
+};
+
+/// The way back to whoever asked; the driver keeps what it stands for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct Ticket(pub u64);
+
+/// Something that happened to a store.
+#[derive(Debug)]
+pub enum Input {
+    /// A tick of raft's clock.
+    Tick,
+    /// A raft message.
+    Raft(RaftMessage),
+    /// A request. `origin` is `None` for this node's own router, which never doubles.
+    Request {
+        /// Where the answer goes.
+        ticket: Ticket,
+        /// Which envelope brought it.
+        origin: Option<Origin>,
+        /// What is wanted.
+        request: DataRequest,
+    },
+    /// Prophet answered the store's heartbeat.
+    StoreOrders(StoreOrders),
+    /// Prophet answered the shards' heartbeats.
+    ShardOrders(Vec<ShardOrder>),
+    /// Nothing gets to that store just now.
+    Unreachable(StoreId),
+    /// The disk's capacity and free space in bytes.
+    Space {
+        /// All of it.
+        capacity: u64,
+        /// What is free.
+        available: u64,
+    },
+    /// The node stops: hand leaderships over.
+    HandOver,
+}
+
+/// Something that a store wants said.
+#[derive(Debug, PartialEq)]
+pub enum Send {
+    /// A raft message to another store.
+    Raft {
+        /// That store.
+        to: StoreId,
+        /// Whether it goes over the bulk channel.
+        bulk: bool,
+        /// The message.
+        message: RaftMessage,
+    },
+    /// An answer.
+    Reply {
+        /// Whose.
+        ticket: Ticket,
+        /// The answer.
+        reply: DataReply,
+    },
+    /// A doubled request: its ticket will not be used. The first copy's answer is the one that counts.
+    Forget {
+        /// The double's ticket.
+        ticket: Ticket,
+    },
+    /// The store's heartbeat is due; the driver knows addresses and labels.
+    StoreBeat {
+        /// Replicas here.
+        shard_count: u64,
+        /// Replicas here that lead.
+        leader_count: u64,
+        /// Bytes of the disk.
+        capacity: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
+    /// Heartbeats of the shards that are led here.
+    ShardBeats(Vec<ShardBeat>),
+}
+
+/// What a turn of a store gives.
+#[derive(Debug, Default)]
+pub struct StoreReady {
+    /// To send at once.
+    pub now: Vec<Send>,
+    /// To send once the batch is durable.
+    pub after: Vec<Send>,
+    /// What happened.
+    pub facts: Vec<Fact>,
+}
+
+/// How a store behaves, from the configuration.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Of each group.
+    pub group: GroupConfig,
+    /// Between heartbeats of the store.
+    pub store_beat: Duration,
+    /// Between heartbeats of the shards.
+    pub shard_beat: Duration,
+    /// Bytes of a key at the most.
+    pub key_bytes_max: usize,
+    /// Bytes of a value at the most.
+    pub value_bytes_max: usize,
+    /// Requests that may wait at once.
+    pub requests_max: usize,
+}
+
+impl StoreConfig {
+    /// As the configuration file says.
+    pub fn new(config: &Config) -> StoreConfig {
+        StoreConfig {
+            group: GroupConfig::new(config),
+            store_beat: config.store_heartbeat_effective(),
+            shard_beat: config.shard_heartbeat_effective(),
+            key_bytes_max: config.limits.key_bytes_max,
+            value_bytes_max: config.limits.value_bytes_max,
+            requests_max: config.limits.requests_in_flight_max * 8,
+        }
+    }
+}
+
+/// What a node shows of its replicas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// The store.
+    pub store: StoreId,
+    /// Its replicas' shards with the leader that each knows.
+    pub routes: Vec<ShardRoute>,
+    /// Replicas that were stopped, and why.
+    pub quarantined: BTreeMap<ShardId, String>,
+    /// How many replicas lead.
+    pub leading: u64,
+}

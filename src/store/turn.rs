@@ -1,0 +1,93 @@
+//! A turn: one batch for every shard that moved.
+
+use super::{Send, Store, StoreReady};
+use crate::{
+    engine::{Batch, EngineError, View},
+    raft::{GroupReady, Outgoing},
+    shard::Reply,
+    types::{Fact, ShardId},
+};
+
+impl Store {
+    /// Whether [`Self::ready`] would have something to do.
+    pub fn has_work(&self) -> bool {
+        !self.dirty.is_empty()
+            || !self.births.is_empty()
+            || !self.opening.is_empty()
+            || !self.early.now.is_empty()
+            || !self.early.after.is_empty()
+    }
+
+    /// What to write and to say. The batch must be committed, then [`Self::advance`] called, before the next input.
+    pub fn ready(&mut self, batch: &mut Batch) -> Result<StoreReady, EngineError> {
+        assert!(self.turned.is_empty(), "ready before advance");
+        self.open_born(batch.view())?;
+        self.write_births(batch);
+        let mut out = StoreReady::default();
+        for shard in std::mem::take(&mut self.dirty) {
+            self.turn(shard, batch, &mut out)?;
+        }
+        let early = std::mem::take(&mut self.early);
+        out.now.extend(early.now);
+        out.after.extend(early.after);
+        Ok(out)
+    }
+
+    fn turn(&mut self, shard: ShardId, batch: &mut Batch, out: &mut StoreReady) -> Result<(), EngineError> {
+        let Some(group) = self.groups.get_mut(&shard).filter(|group| group.has_work()) else { return Ok(()) };
+        // Each group has a batch of its own first, so that a bad one can be left out.
+        let mut part = Batch::new(batch.view().clone());
+        match group.ready(&mut part) {
+            Ok(ready) => {
+                batch.absorb(part);
+                self.turned.push(shard);
+                self.say(ready, batch.view(), out)
+            }
+            Err(EngineError::Damaged(why)) => {
+                self.quarantine(shard, why);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn say(&mut self, ready: GroupReady<Reply>, view: &View, out: &mut StoreReady) -> Result<(), EngineError> {
+        out.now.extend(ready.now.into_iter().map(send));
+        out.after.extend(ready.after.into_iter().map(send));
+        for token in ready.reads {
+            out.now.extend(self.answer_read(token, view)?);
+        }
+        for token in ready.refused_reads {
+            out.now.extend(self.answer_refused_read(token));
+        }
+        for (token, outcome) in ready.outcomes {
+            let answer = self.answer_outcome(token, outcome);
+            out.after.extend(answer);
+        }
+        if ready.facts.iter().any(|fact| matches!(fact, Fact::Installed { .. })) {
+            self.check_ranges();
+        }
+        if !ready.facts.is_empty() {
+            self.status_version += 1;
+        }
+        out.facts.extend(ready.facts);
+        Ok(())
+    }
+
+    /// The batch of the last [`Self::ready`] is durable. Gives what may be sent now.
+    pub fn advance(&mut self) -> Vec<Send> {
+        let mut sends = Vec::new();
+        for shard in std::mem::take(&mut self.turned) {
+            let Some(group) = self.groups.get_mut(&shard) else { continue };
+            sends.extend(group.advance().into_iter().map(send));
+            if group.has_work() {
+                self.dirty.insert(shard);
+            }
+        }
+        sends
+    }
+}
+
+fn send(outgoing: Outgoing) -> Send {
+    Send::Raft { to: outgoing.message.to.store, bulk: outgoing.bulk, message: outgoing.message }
+}

@@ -1,0 +1,73 @@
+//! What the machines did, said aloud. The server drops facts; the simulator hashes them into the trace and checks
+//! its invariants on them (FAULTS: E, M, A).
+
+use super::{ReplicaId, ShardId};
+
+/// Something that happened inside a raft group, or on the way of a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Fact {
+    /// A replica was opened from disk, or created. `index` and `rolling` are what its disk says.
+    Opened {
+        /// The group.
+        shard: ShardId,
+        /// The replica.
+        replica: ReplicaId,
+        /// Its durable applied index.
+        index: u64,
+        /// The rolling hash that was stored with it.
+        rolling: u64,
+    },
+    /// A replica won an election.
+    BecameLeader {
+        /// The group.
+        shard: ShardId,
+        /// The replica.
+        replica: ReplicaId,
+        /// The term that it leads.
+        term: u64,
+    },
+    /// A committed entry was applied.
+    Applied {
+        /// The group.
+        shard: ShardId,
+        /// The replica.
+        replica: ReplicaId,
+        /// The entry's index.
+        index: u64,
+        /// The entry's term.
+        term: u64,
+        /// The hash over all entries applied so far.
+        rolling: u64,
+        /// The hash of data and descriptor after it.
+        data: u64,
+    },
+    /// A snapshot replaced the replica's data.
+    Installed {
+        /// The group.
+        shard: ShardId,
+        /// The replica.
+        replica: ReplicaId,
+        /// The snapshot's index.
+        index: u64,
+        /// The rolling hash at that index.
+        rolling: u64,
+        /// The hash of data and descriptor.
+        data: u64,
+    },
+    /// A decision worth a line in the trace, such as an operator of Prophet's or a store's registration.
+    Decision(String),
+    /// Something done to a disk.
+    Disk(DiskFact),
+}
+
+/// What was asked of a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DiskFact {
+    /// A commit is durable: how many bytes of keys and values it carried.
+    Committed {
+        /// Bytes of keys and values.
+        bytes: u64,
+    },
+    /// The disk gave an error; the node stops.
+    Failed(String),
+}

@@ -1,0 +1,81 @@
+//! Half-open key ranges over arbitrary bytes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The keys `start <= key < end`. An empty `end` is the end of the key space, so the range of all keys is the
+/// default value.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct KeyRange {
+    /// The first key inside.
+    pub start: Vec<u8>,
+    /// The first key beyond; empty for "no end".
+    pub end: Vec<u8>,
+}
+
+impl KeyRange {
+    /// All keys.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Whether `key` is inside.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        key >= self.start.as_slice() && (self.end.is_empty() || key < self.end.as_slice())
+    }
+
+    /// Whether the two share a key.
+    pub fn overlaps(&self, other: &KeyRange) -> bool {
+        (other.end.is_empty() || self.start < other.end) && (self.end.is_empty() || other.start < self.end)
+    }
+
+    /// The range cut at `keys` (ascending), left to right. Keys at or outside the borders cut nothing.
+    pub fn cut(&self, keys: &[Vec<u8>]) -> Vec<KeyRange> {
+        let mut ranges = vec![self.clone()];
+        for key in keys {
+            let last = ranges.last_mut().expect("starts with one range");
+            if *key > last.start && last.contains(key) {
+                let right = KeyRange { start: key.clone(), end: std::mem::replace(&mut last.end, key.clone()) };
+                ranges.push(right);
+            }
+        }
+        ranges
+    }
+}
+
+impl fmt::Debug for KeyRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = if self.end.is_empty() { "∞".into() } else { self.end.escape_ascii().to_string() };
+        write!(f, "[{}, {})", self.start.escape_ascii(), end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_cut_covers_the_range_once(cuts in proptest::collection::btree_set(proptest::collection::vec(any::<u8>(), 0..3), 0..6),
+                                       key in proptest::collection::vec(any::<u8>(), 0..4)) {
+            let cuts: Vec<_> = cuts.into_iter().collect();
+            let ranges = KeyRange::all().cut(&cuts);
+            prop_assert_eq!(ranges.iter().filter(|range| range.contains(&key)).count(), 1);
+            for (i, a) in ranges.iter().enumerate() {
+                for b in &ranges[i + 1..] {
+                    prop_assert!(!a.overlaps(b) && !b.overlaps(a));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_end_is_the_end_of_the_key_space() {
+        let tail = KeyRange { start: b"m".to_vec(), end: vec![] };
+        assert!(tail.contains(b"zzz") && !tail.contains(b"a"));
+        assert!(tail.overlaps(&KeyRange::all()));
+    }
+}

@@ -1,0 +1,112 @@
+//! What may be said between nodes. An [`Envelope`] carries one [`Body`] and who sent it, in which life; the codec is
+//! one version byte and postcard. Nothing here knows how an envelope travels.
+//!
+//! Invariants:
+//! - an envelope of another version is refused, never guessed at;
+//! - whatever was not decided is said to be so: [`DataReply::Refused`] means "it did not happen",
+//!   [`DataReply::Unknown`] means "it may have".
+
+mod codec;
+mod data;
+mod prophet;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+pub use codec::{CodecError, VERSION, decode, encode};
+pub use data::{DataReply, DataRequest, Op, Refusal, Value};
+pub use prophet::{
+    JoinReply, JoinRequest, MemberInfo, ProphetReply, ProphetRequest, ShardBeat, ShardOrder, StoreBeat, StoreInfo,
+    StoreOrders,
+};
+
+use crate::types::{Boot, CallId, NodeToken, Peer, ShardId, ShardRoute, StoreId};
+
+/// One message and its stamp. The network stamps it when it is sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The sender's data folder.
+    pub from: NodeToken,
+    /// The sender's store, once it has one.
+    pub from_store: StoreId,
+    /// The sender's life.
+    pub from_boot: Boot,
+    /// The receiver's life that this was meant for. A receiver of another boot refuses it: a request that was
+    /// delayed over a restart is not proposed.
+    pub to_boot: Boot,
+    /// Grows by at least one with each envelope of this sender and boot. The same number twice is a double.
+    pub seq: u64,
+    /// What is said.
+    pub body: Body,
+}
+
+/// What is said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Body {
+    /// A raft message between two replicas.
+    Raft(RaftMessage),
+    /// A question; its answer carries the same call.
+    Request {
+        /// Names the question.
+        call: CallId,
+        /// The question.
+        request: Request,
+    },
+    /// An answer.
+    Response {
+        /// The question that it answers.
+        call: CallId,
+        /// The answer.
+        response: Response,
+    },
+}
+
+/// A raft message (raft-rs's own protobuf encoding inside) and its two ends.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct RaftMessage {
+    /// The group.
+    pub shard: ShardId,
+    /// The sending replica.
+    pub from: Peer,
+    /// The replica that it is meant for.
+    pub to: Peer,
+    /// raft-rs's `eraftpb::Message`.
+    pub message: Bytes,
+}
+
+impl std::fmt::Debug for RaftMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Raft({} {:?} -> {:?}, {} bytes)", self.shard, self.from, self.to, self.message.len())
+    }
+}
+
+/// A question to another node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// To a store: read or write a key of a shard.
+    Data(DataRequest),
+    /// To a store: which routes do you know?
+    Routes,
+    /// To Prophet's leader.
+    Prophet(ProphetRequest),
+    /// To any Prophet member: take me in.
+    Join(JoinRequest),
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// To [`Request::Data`].
+    Data(DataReply),
+    /// To [`Request::Routes`]: the routes and the stores' addresses.
+    Routes {
+        /// Shards with their leaders, as far as known.
+        routes: Vec<ShardRoute>,
+        /// Stores with their addresses.
+        stores: Vec<StoreInfo>,
+    },
+    /// To [`Request::Prophet`].
+    Prophet(ProphetReply),
+    /// To [`Request::Join`].
+    Join(JoinReply),
+}

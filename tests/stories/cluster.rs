@@ -1,0 +1,248 @@
+//! Stores turned by hand, and the commands that a story may use:
+//!
+//! - `stores N`: stores 1 to N, each with an engine of its own; `shard A B ...`: a shard of all keys with replicas on
+//!   those stores (replica 10 on store 1, and so on);
+//! - `tick N S ...`: N ticks of those stores; `deliver`: messages travel until nobody says anything;
+//! - `cut S`, `mend S`: nothing gets to or from that store; `restart S`: opened again from its engine;
+//! - `set S KEY VALUE`, `get S KEY`, `delete S KEY`: a request to that store; `double S KEY VALUE`: a set in two
+//!   copies of one envelope;
+//! - `order S learner|voter T [conf_ver]`: Prophet wants a learner, or a voter, on store T;
+//! - `compact S N`: how it came about is said by the story: N writes of the key `x` on store S;
+//! - `hush`, `loud`: whether messages are written down.
+
+use std::{collections::BTreeMap, fmt::Write, path::Path};
+
+use bytes::Bytes;
+use matrixkv::{
+    engine::{Batch, Engine},
+    raft::GroupConfig,
+    store::{Input, Origin, Send, Store, StoreConfig, Ticket},
+    types::{Boot, Epoch, Fact, Instant, KeyRange, NodeToken, Peer, PeerRole, ReplicaId, Rng, Shard, ShardId, StoreId},
+    wire::{DataReply, DataRequest, Op, RaftMessage, Refusal, ShardOrder, StoreOrders},
+};
+use protobuf::Message as _;
+
+use crate::memory::MemoryDisk;
+
+const SHARD: ShardId = ShardId(7);
+/// More turns than any story needs: a cluster that talks for ever is a bug.
+const TURNS_MAX: usize = 2000;
+
+struct Node {
+    engine: Engine,
+    store: Store,
+    boot: u64,
+}
+
+#[derive(Default)]
+pub struct Cluster {
+    nodes: BTreeMap<u64, Node>,
+    queue: Vec<(u64, u64, RaftMessage)>,
+    cut: Vec<u64>,
+    tickets: u64,
+    now: u64,
+    hush: bool,
+}
+
+fn config() -> StoreConfig {
+    StoreConfig {
+        group: GroupConfig {
+            heartbeat_ticks: 2,
+            election_ticks: 10,
+            max_size_per_msg: 1 << 20,
+            max_inflight_msgs: 16,
+            batch_bytes_max: 1 << 16,
+            max_entry_bytes: 1 << 20,
+            compact_threshold: 8,
+            proposals_max: 100,
+            reads_max: 100,
+        },
+        store_beat: std::time::Duration::from_secs(1 << 20),
+        shard_beat: std::time::Duration::from_secs(1 << 20),
+        key_bytes_max: 64,
+        value_bytes_max: 1024,
+        requests_max: 100,
+    }
+}
+
+fn peer(store: u64, role: PeerRole) -> Peer {
+    Peer { replica: ReplicaId(store * 10), store: StoreId(store), role }
+}
+
+fn open(id: u64, boot: u64, engine: &Engine) -> Store {
+    Store::open(StoreId(id), Boot(boot), config(), Rng::new(id), &engine.view().unwrap()).unwrap()
+}
+
+impl Cluster {
+    pub fn command(&mut self, line: &str, said: &mut String) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |i: usize| words[i].parse::<u64>().unwrap_or_else(|_| panic!("{line}: word {i} is no number"));
+        match words[0] {
+            "stores" => (1..=number(1)).for_each(|id| self.add(id)),
+            "shard" => self.create((1..words.len()).map(number).collect(), said),
+            "tick" => {
+                for _ in 0..number(1) {
+                    (2..words.len()).for_each(|i| self.input(number(i), Input::Tick, said));
+                }
+            }
+            "deliver" => self.deliver(said),
+            "cut" => self.cut.push(number(1)),
+            "mend" => self.cut.retain(|id| *id != number(1)),
+            "restart" => self.restart(number(1), said),
+            "set" => self.request(number(1), set(words[2], words[3]), None, said),
+            "double" => {
+                let origin = Origin { node: NodeToken(99), boot: Boot(1), seq: self.tickets + 1 };
+                self.request(number(1), set(words[2], words[3]), Some(origin), said);
+                self.request(number(1), set(words[2], words[3]), Some(origin), said);
+            }
+            "get" => self.request(number(1), Op::Get { key: bytes(words[2]) }, None, said),
+            "delete" => self.request(number(1), Op::Delete { key: bytes(words[2]) }, None, said),
+            "order" => {
+                let role = if words[2] == "voter" { PeerRole::Voter } else { PeerRole::Learner };
+                let conf_ver = words.get(4).map(|word| word.parse().unwrap());
+                self.order(number(1), peer(number(3), role), conf_ver, said);
+            }
+            "compact" => {
+                for i in 0..number(2) {
+                    self.request(number(1), set("x", &i.to_string()), None, said);
+                    self.deliver(said);
+                }
+            }
+            "hush" => self.hush = true,
+            "loud" => self.hush = false,
+            other => panic!("no such command: {other}"),
+        }
+    }
+
+    fn add(&mut self, id: u64) {
+        let engine = Engine::open(&MemoryDisk::default(), Path::new("/store/store.redb")).unwrap();
+        let store = open(id, 1, &engine);
+        self.nodes.insert(id, Node { engine, store, boot: 1 });
+    }
+
+    fn create(&mut self, on: Vec<u64>, said: &mut String) {
+        let peers = on.iter().map(|id| peer(*id, PeerRole::Voter)).collect();
+        let shard = Shard { id: SHARD, range: KeyRange::all(), epoch: Epoch::FIRST, peers };
+        for id in on {
+            let orders = StoreOrders { stores: vec![], members: vec![], create: vec![shard.clone()] };
+            self.input(id, Input::StoreOrders(orders), said);
+        }
+    }
+
+    fn restart(&mut self, id: u64, said: &mut String) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        node.boot += 1;
+        node.store = open(id, node.boot, &node.engine);
+        self.turn(id, said);
+    }
+
+    fn request(&mut self, id: u64, op: Op, origin: Option<Origin>, said: &mut String) {
+        self.tickets += 1;
+        let request = DataRequest { shard: SHARD, epoch: Epoch::FIRST, op };
+        self.input(id, Input::Request { ticket: Ticket(self.tickets), origin, request }, said);
+    }
+
+    fn order(&mut self, id: u64, change: Peer, conf_ver: Option<u64>, said: &mut String) {
+        let route = self.nodes[&id].store.status().routes.remove(0);
+        let mut shard = route.shard;
+        shard.epoch.conf_ver = conf_ver.unwrap_or(shard.epoch.conf_ver);
+        self.input(id, Input::ShardOrders(vec![ShardOrder { shard, change }]), said);
+    }
+
+    fn input(&mut self, id: u64, input: Input, said: &mut String) {
+        self.now += 1;
+        self.nodes.get_mut(&id).unwrap().store.step(Instant(self.now), input);
+        self.turn(id, said);
+    }
+
+    /// Turns a store until it has nothing to do.
+    fn turn(&mut self, id: u64, said: &mut String) {
+        for _ in 0..TURNS_MAX {
+            let node = self.nodes.get_mut(&id).unwrap();
+            if !node.store.has_work() {
+                return;
+            }
+            let mut batch = Batch::new(node.engine.view().unwrap());
+            let ready = node.store.ready(&mut batch).unwrap();
+            node.engine.commit(batch).unwrap();
+            let released = node.store.advance();
+            assert_eq!(node.store.recount(&node.engine.view().unwrap()).unwrap(), [], "counters of store {id}");
+            ready.facts.iter().for_each(|fact| say_fact(id, fact, said));
+            for send in ready.now.into_iter().chain(ready.after).chain(released) {
+                self.say(id, send, said);
+            }
+        }
+        panic!("store {id} has work for ever");
+    }
+
+    fn say(&mut self, id: u64, send: Send, said: &mut String) {
+        match send {
+            Send::Raft { to, message, .. } => {
+                if !self.hush {
+                    writeln!(said, "  {id} -> {}: {}", to.0, describe(&message)).unwrap();
+                }
+                self.queue.push((id, to.0, message));
+            }
+            Send::Reply { ticket, reply } => writeln!(said, "  {id}: request {} {}", ticket.0, answer(&reply)).unwrap(),
+            Send::Forget { ticket } => writeln!(said, "  {id}: request {} is a double", ticket.0).unwrap(),
+            Send::StoreBeat { .. } | Send::ShardBeats(_) => {}
+        }
+    }
+
+    fn deliver(&mut self, said: &mut String) {
+        for _ in 0..TURNS_MAX {
+            let messages = std::mem::take(&mut self.queue);
+            if messages.is_empty() {
+                return;
+            }
+            for (from, to, message) in messages {
+                if !self.cut.contains(&from) && !self.cut.contains(&to) {
+                    self.input(to, Input::Raft(message), said);
+                }
+            }
+        }
+        panic!("the cluster talks for ever");
+    }
+}
+
+fn bytes(word: &str) -> Bytes {
+    Bytes::copy_from_slice(word.as_bytes())
+}
+
+fn set(key: &str, value: &str) -> Op {
+    Op::Set { key: bytes(key), value: bytes(value) }
+}
+
+fn describe(message: &RaftMessage) -> String {
+    let inner = raft::eraftpb::Message::parse_from_bytes(&message.message).unwrap();
+    let mut text =
+        format!("{:?} term {} index {} commit {}", inner.get_msg_type(), inner.term, inner.index, inner.commit);
+    if !inner.entries.is_empty() {
+        write!(text, " entries {}", inner.entries.len()).unwrap();
+    }
+    if inner.reject {
+        text.push_str(" rejected");
+    }
+    text
+}
+
+fn say_fact(id: u64, fact: &Fact, said: &mut String) {
+    match fact {
+        Fact::Opened { index, .. } => writeln!(said, "  {id} opened at {index}").unwrap(),
+        Fact::BecameLeader { term, .. } => writeln!(said, "  {id} leads term {term}").unwrap(),
+        Fact::Applied { index, term, .. } => writeln!(said, "  {id} applied {index} of term {term}").unwrap(),
+        Fact::Installed { index, .. } => writeln!(said, "  {id} installed a snapshot at {index}").unwrap(),
+        Fact::Decision(_) | Fact::Disk(_) => {}
+    }
+}
+
+fn answer(reply: &DataReply) -> String {
+    match reply {
+        DataReply::Value(Some(value)) => format!("read {}", value.escape_ascii()),
+        DataReply::Value(None) => "found nothing".into(),
+        DataReply::Written => "is written".into(),
+        DataReply::Refused(Refusal::NotLeader(route)) => format!("refused: not the leader; {:?} is", route.leader),
+        DataReply::Refused(refusal) => format!("refused: {refusal}"),
+        DataReply::Unknown(why) => format!("unknown: {why}"),
+    }
+}

@@ -1,0 +1,48 @@
+//! Stories on a cluster that is turned by hand: a text file says what happens, and everything that the stores said
+//! stands below `---`. `BLESS=1 cargo test --test stories` writes what was said; read the difference before you
+//! accept it.
+
+#![allow(clippy::disallowed_methods, reason = "a test reads its stories")]
+
+mod cluster;
+#[path = "../support/memory.rs"]
+mod memory;
+
+use std::{fs, path::Path};
+
+use cluster::Cluster;
+
+fn tell(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories").join(format!("{name}.txt"));
+    let text = fs::read_to_string(&path).unwrap();
+    let script = text.split("\n---\n").next().unwrap().trim_end();
+    let mut cluster = Cluster::default();
+    let mut said = String::new();
+    for line in script.lines() {
+        said.push_str(&format!("> {line}\n"));
+        if !line.starts_with('#') && !line.is_empty() {
+            cluster.command(line, &mut said);
+        }
+    }
+    let told = format!("{script}\n---\n{said}");
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, told).unwrap();
+    } else {
+        assert!(told == text, "{name} tells another story; BLESS=1 writes it down\n{told}");
+    }
+}
+
+macro_rules! stories {
+    ($($name:ident)*) => { $(#[test] fn $name() { tell(stringify!($name)); })* };
+}
+
+stories! {
+    one_write_on_three_replicas
+    a_new_replica_starts_from_a_snapshot
+    a_leader_cut_off_refuses_reads_and_writes_nothing
+    a_proposal_of_a_deposed_leader_is_unknown
+    a_restart_applies_nothing_twice
+    a_doubled_request_is_proposed_once
+    a_wrong_guess_is_corrected
+    a_stale_order_is_void
+}
