@@ -72,8 +72,8 @@ pub fn start(world: &World, until: Duration) -> Vec<JoinHandle<()>> {
     clients.collect()
 }
 
-/// Reads each key through each node that runs, as reader `reader` of [`crate::world::READERS`], in the history as well, trying again until `until`. When it began, or
-/// which key does not answer.
+/// Reads each key through each node that runs, as reader `reader` of [`crate::world::READERS`], in the history as well,
+/// trying again until `until`. Fails with the key that does not answer.
 pub async fn read_all(world: &World, reader: usize, until: Duration) -> Result<(), String> {
     let number = world.knobs().clients + reader;
     let machine = client_machine(number);

@@ -73,7 +73,8 @@ impl Content {
         }
     }
 
-    /// Loses any part of what was not synced. How many bytes changed back.
+    /// Loses any part of what was not synced. How many bytes were put back, whether they differed or not: redb fills new
+    /// pages with a pattern in debug builds only, so what the bytes were must not be seen in a trace.
     pub(super) fn power_loss(&mut self, rng: &mut Rng) -> u64 {
         let cut = [Cut::LosesAll, Cut::KeepsAll, Cut::ByBlock, Cut::BySector][rng.below(4) as usize];
         let len = if cut.keeps(rng) { self.len() } else { self.durable_len };
@@ -98,17 +99,14 @@ impl Content {
         lost
     }
 
-    /// Puts a part of the block at `start` back; what is beyond its original was never written.
+    /// Puts a part of the block at `start` back; what is beyond its original was never written. How many bytes it has.
     fn restore(&mut self, start: usize, original: &[u8], part: std::ops::Range<usize>) -> u64 {
         let end = (start + part.end).min(self.len());
         let Some(now) = self.bytes.get_mut(start + part.start..end) else { return 0 };
-        let mut lost = 0;
         for (place, byte) in now.iter_mut().enumerate() {
-            let before = original.get(part.start + place).copied().unwrap_or(0);
-            lost += u64::from(*byte != before);
-            *byte = before;
+            *byte = original.get(part.start + place).copied().unwrap_or(0);
         }
-        lost
+        now.len() as u64
     }
 
     /// Changes one bit of what is durable and unchanged; `None` in an empty file.
