@@ -22,6 +22,7 @@ use crate::{client::Router, config::Limits, env::Env, wire::Op};
 
 /// What every handler has.
 struct Api<E: Env> {
+    env: E,
     router: Router<E>,
     limits: Limits,
     in_flight: AtomicUsize,
@@ -30,8 +31,8 @@ struct Api<E: Env> {
 type Shared<E> = State<Arc<Api<E>>>;
 
 /// The API over `router`.
-pub fn api<E: Env>(router: Router<E>, limits: &Limits) -> App {
-    let api = Arc::new(Api { router, limits: limits.clone(), in_flight: AtomicUsize::new(0) });
+pub fn api<E: Env>(env: E, router: Router<E>, limits: &Limits) -> App {
+    let api = Arc::new(Api { env, router, limits: limits.clone(), in_flight: AtomicUsize::new(0) });
     App::new()
         .route("/set", only(Method::POST, any(set::<E>)))
         .route("/get", only(Method::GET, any(get::<E>)))
@@ -66,12 +67,12 @@ pub(super) async fn unknown_path(uri: Uri) -> Response {
 }
 
 async fn set<E: Env>(State(api): Shared<E>, body: Body) -> Response {
-    let asked = ask::read_body(body, &api.limits).await.and_then(|body| ask::set(&body, &api.limits));
+    let asked = ask::read_body(&api.env, body, &api.limits).await.and_then(|body| ask::set(&body, &api.limits));
     write(&api, asked).await
 }
 
 async fn delete<E: Env>(State(api): Shared<E>, body: Body) -> Response {
-    let asked = ask::read_body(body, &api.limits).await.and_then(|body| ask::delete(&body, &api.limits));
+    let asked = ask::read_body(&api.env, body, &api.limits).await.and_then(|body| ask::delete(&body, &api.limits));
     write(&api, asked).await
 }
 

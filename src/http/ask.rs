@@ -7,7 +7,11 @@ use axum::{
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
-use crate::{config::Limits, wire::Op};
+use crate::{
+    config::Limits,
+    env::{Env, within},
+    wire::Op,
+};
 
 /// Why a request is refused before it reaches the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,10 +34,14 @@ impl ApiError {
     }
 }
 
-/// Reads a body of at most `body-bytes-max`.
-pub(super) async fn read_body(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
-    let max = limits.body_bytes_max;
-    match Limited::new(body, max).collect().await {
+/// Reads a body of at most `body-bytes-max`, which must be here within `request-deadline`.
+pub(super) async fn read_body<E: Env>(env: &E, body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
+    let (max, patience) = (limits.body_bytes_max, limits.request_deadline);
+    let Some(read) = within(env, patience, Limited::new(body, max).collect()).await else {
+        let why = format!("the body did not arrive within {patience:?} (limits.request-deadline)");
+        return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "", why));
+    };
+    match read {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             let why = format!("the body is larger than {max} bytes (limits.body-bytes-max)");

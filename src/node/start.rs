@@ -139,7 +139,7 @@ impl<E: Env> Node<E> {
         }
         parts.start_store();
         let (done, served) = mpsc::channel(1);
-        let app = http::api(parts.router.clone(), &parts.config.limits);
+        let app = http::api(parts.env.clone(), parts.router.clone(), &parts.config.limits);
         let (env, limits) = (parts.env.clone(), parts.config.limits.clone());
         parts.env.spawn("http", async move {
             http::serve(env, api_listener, app, limits, stop).await;
