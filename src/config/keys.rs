@@ -155,7 +155,7 @@ pub const KEYS: &[KeyInfo] = &[
         "whether this node is a Prophet member"),
     key("prophet.external-etcd", "[]", Urls,
         "on a node that is no Prophet member: the members' client URLs"),
-    key("prophet.founding-wait", r#""1s""#, Duration(0, HOUR),
+    key("prophet.founding-wait", r#""3s""#, Duration(0, HOUR),
         "how long an empty first Prophet node listens for a living cluster before it founds one"),
 
     key("prophet.schedule.max-container-down-time", r#""30m""#, Duration(SECOND, 365 * DAY),

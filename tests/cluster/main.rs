@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test runs on the real world")]
 
 mod bad_input;
+mod configured;
 mod limits;
 mod starting;
 mod story;
