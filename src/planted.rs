@@ -39,8 +39,6 @@ bugs! {
     ProposeDoubled = "propose-doubled-envelope",
     /// An empty folder founds a cluster although a living one made contact.
     FoundTwice = "found-second-cluster",
-    /// The router keeps a route although none of its peers leads or answers.
-    KeepStaleRoute = "keep-stale-route",
 }
 
 #[cfg(feature = "planted")]

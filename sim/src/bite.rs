@@ -13,7 +13,7 @@ use crate::{
 
 /// The invariants that a bug breaks: what finds it must be one of them, since a crash by accident proves little.
 pub fn expected(bug: Bug) -> &'static [Invariant] {
-    use Invariant::{Applied, Converged, Durable, Election, Linearizable, LogMatching, Ranges};
+    use Invariant::{Applied, Durable, Election, Linearizable, LogMatching, Ranges};
     match bug {
         // What was not synced is gone after a power cut: acknowledged entries, votes, or a log behind its own data.
         Bug::SkipSync => &[Linearizable, Durable, LogMatching, Applied, Election],
@@ -26,8 +26,6 @@ pub fn expected(bug: Bug) -> &'static [Invariant] {
         Bug::ProposeDoubled => &[Linearizable],
         // Two clusters under the same names: both elect, and each serves its own data.
         Bug::FoundTwice => &[Ranges, Linearizable, Durable, Election, LogMatching, Applied],
-        // A node that last asked when a shard had one replica asks that one for ever, also when it is gone for good.
-        Bug::KeepStaleRoute => &[Converged],
     }
 }
 

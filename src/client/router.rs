@@ -166,7 +166,7 @@ impl<E: Env> Router<E> {
         };
         let next = self.try_peer(op, &route, peer, &address, left).await;
         let all_tried = (tries as usize + 1).is_multiple_of(route.shard.peers.len());
-        if matches!(next, Next::Later(_)) && all_tried && !planted(Bug::KeepStaleRoute) {
+        if matches!(next, Next::Later(_)) && all_tried {
             self.refresh().await;
         }
         next

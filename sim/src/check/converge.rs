@@ -38,6 +38,8 @@ pub struct Demand {
     pub replicas: usize,
     /// Whether the folder of one store was lost for good.
     pub lost_store: bool,
+    /// How many nodes said what they know of all shards; the others named their own store.
+    pub views: usize,
 }
 
 #[derive(Deserialize)]
@@ -64,7 +66,7 @@ struct ReplicaView {
     learner: bool,
 }
 
-/// Judges the bodies of `GET /shards` of all live nodes. The first thing that is not as it should be, in words.
+/// Judges the bodies of `GET /shards` of all live nodes; only the first [`Demand::views`] are of all shards. The first thing that is not as it should be, in words.
 pub fn judge(demand: &Demand, bodies: &BTreeMap<usize, String>) -> Result<(), String> {
     let mut answers = BTreeMap::new();
     for (node, body) in bodies {
@@ -75,7 +77,7 @@ pub fn judge(demand: &Demand, bodies: &BTreeMap<usize, String>) -> Result<(), St
     if live.len() < answers.len() || live.contains(&0) {
         return Err(format!("{} nodes have the stores {live:?}", answers.len()));
     }
-    answers.iter().try_for_each(|(node, answer)| {
+    answers.iter().take(demand.views).try_for_each(|(node, answer)| {
         judge_answer(demand, &live, answer).map_err(|why| format!("node{node} says: {why}"))
     })
 }
@@ -150,7 +152,7 @@ mod tests {
     }
 
     fn judge_replicas(replicas: &[String], nodes: u64, lost_store: bool) -> Result<(), String> {
-        judge(&Demand { shards: 1, replicas: 3, lost_store }, &bodies(&replicas.join(","), nodes))
+        judge(&Demand { shards: 1, replicas: 3, lost_store, views: usize::MAX }, &bodies(&replicas.join(","), nodes))
     }
 
     #[test]
@@ -173,7 +175,7 @@ mod tests {
     #[test]
     fn a_node_that_knows_no_shard_is_told() {
         let bodies = BTreeMap::from([(0, r#"{"store-id":1,"shards":null}"#.to_owned())]);
-        let demand = Demand { shards: 1, replicas: 3, lost_store: false };
+        let demand = Demand { shards: 1, replicas: 3, lost_store: false, views: usize::MAX };
         assert!(judge(&demand, &bodies).unwrap_err().contains("0 shards instead of 1"));
     }
 }

@@ -36,18 +36,22 @@ pub async fn get(world: &World, node: usize, path: &'static str) -> Result<Strin
     }
 }
 
-/// Whether the cluster is as a healed one must be, right now; if not, the first thing that is wrong.
+/// Whether the cluster is as a healed one must be, right now; if not, the first thing that is wrong. A node that is
+/// asked for all shards learns all routes by that, and stale ones are never seen again; so in every second seed only one
+/// node is, and the others say who they are.
 pub async fn is_whole(world: &World) -> Result<(), String> {
     let mut bodies = BTreeMap::new();
+    let views = if world.knobs().seed.is_multiple_of(2) { 1 } else { usize::MAX };
     for node in world.nodes_in(State::Up) {
-        bodies.insert(node, get(world, node, "/shards").await?);
+        let path = if bodies.len() < views { "/shards" } else { "/shards?local=true" };
+        bodies.insert(node, get(world, node, path).await?);
     }
     if bodies.is_empty() {
         return Err("no node is up".into());
     }
     let knobs = world.knobs();
     let lost_store = world.lost_a_folder();
-    converge::judge(&Demand { shards: knobs.shards, replicas: knobs.replicas(), lost_store }, &bodies)?;
+    converge::judge(&Demand { shards: knobs.shards, replicas: knobs.replicas(), lost_store, views }, &bodies)?;
     converge::judge_prophet(PROPHET_NODES, &get(world, 1, "/prophet").await?)
 }
 

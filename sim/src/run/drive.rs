@@ -101,6 +101,7 @@ async fn lose_a_leader(world: &World) {
     let Some(node) = world.resolve(Target::Leader(seed)).filter(|_| !world.lost_a_folder()) else { return };
     let death = if seed.is_multiple_of(2) { Death::Process } else { Death::Power };
     if world.kill(node, death).await {
+        world.record().count("leaders lost at the end", 1);
         read_all(world, 1, &format!("node{node} is gone")).await;
     }
 }
