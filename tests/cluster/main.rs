@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod configured;
+mod demo;
 mod limits;
 mod starting;
 mod story;
