@@ -78,7 +78,12 @@ impl Engine {
         if !names.contains(&name) {
             Self::create(disk, folder, path)?;
         }
-        let engine = Self::attach(disk.open(path).map_err(EngineError::disk)?)?;
+        let file = disk.open(path).map_err(EngineError::disk)?;
+        // The disk names the file in its errors; redb does not know its name.
+        let engine = Self::attach(file).map_err(|error| match error {
+            EngineError::Disk(why) => EngineError::Disk(format!("{} cannot be opened: {why}", path.display())),
+            other => other,
+        })?;
         match engine.view()?.get(Table::Meta, FORMAT_KEY)? {
             Some(row) if row[..] == FORMAT_VERSION.to_be_bytes() => Ok(engine),
             Some(row) => {

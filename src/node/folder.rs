@@ -53,7 +53,7 @@ impl Folder {
         let folder = config.dir_data.clone();
         let lock = lock(&disk, &folder)?;
         let (path, opener) = (folder.join("store.redb"), disk.clone());
-        let engine = disk.offload(move || Engine::open(&opener, &path).map_err(|error| unopened(&path, error))).await?;
+        let engine = disk.offload(move || Engine::open(&opener, &path)).await?;
         let (record, book) = read(&engine)?;
         let record = admit(env, config, record)?;
         let folder = Folder { engine, record, book, _lock: Arc::new(lock) };
@@ -96,15 +96,6 @@ fn lock<D: Disk>(disk: &D, folder: &Path) -> Result<Box<dyn Lock>, NodeError> {
         )),
         _ => start("cannot be locked", error),
     })
-}
-
-fn unopened(path: &Path, error: EngineError) -> NodeError {
-    let named = |why: String| format!("{} cannot be opened: {why}", path.display());
-    match error.into() {
-        NodeError::Start(why) => NodeError::Start(named(why)),
-        NodeError::Disk(why) => NodeError::Disk(named(why)),
-        NodeError::Identity(why) => NodeError::Identity(why),
-    }
 }
 
 fn read(engine: &Engine) -> Result<(Option<Record>, Book), EngineError> {

@@ -55,7 +55,7 @@ fn half_a_body_changes_nothing_and_holds_nobody_for_ever() {
 #[test]
 fn a_connection_is_kept_and_takes_requests_one_after_the_other() {
     let folder = Folder::new();
-    let node = single(&folder, "");
+    let mut node = single(&folder, "");
     let mut line = Line::open(&node.plan.address());
     let one = b"POST /set HTTP/1.1\r\nhost: x\r\ncontent-length: 23\r\n\r\n{\"key\":\"k\",\"value\":\"1\"}";
     let two = b"GET /get?key=k HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -68,7 +68,7 @@ fn a_connection_is_kept_and_takes_requests_one_after_the_other() {
     // An idle connection does not hold a stop up.
     node.ask_to_stop();
     assert!(line.is_closed());
-    node.stop();
+    node.ends_with(0);
 }
 
 #[test]
@@ -76,27 +76,18 @@ fn connections_over_the_limit_are_closed() {
     let folder = Folder::new();
     let node = single(&folder, "[limits]\nconnections-max = 4\n");
     let address = node.plan.address();
-    let probe = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut lines: Vec<Line> = Vec::new();
     // Connections that made the node ready may still be closing.
     within("four connections are held", || {
         let mut line = Line::open(&address);
-        let is_served = line.0.set_nodelay(true).is_ok() && {
-            use std::io::Write;
-            line.0.write_all(probe).is_ok() && line.answer().status == 200
-        };
-        if is_served {
+        if line.is_served() {
             lines.push(line);
         }
         lines.len() == 4
     });
     assert!(Line::open(&address).is_closed());
     lines.pop();
-    within("a place is free again", || {
-        use std::io::Write;
-        let mut line = Line::open(&address);
-        line.0.write_all(probe).is_ok() && line.answer().status == 200
-    });
+    within("a place is free again", || Line::open(&address).is_served());
     node.stop();
 }
 

@@ -51,6 +51,11 @@ fn a_folder_that_cannot_be_used_is_named() {
     fs::write(plan.data().join("store.redb"), vec![b'x'; 8192]).unwrap();
     says(&plan.start_in_vain(), &["store.redb"]);
     assert_eq!(fs::read(plan.data().join("store.redb")).unwrap(), vec![b'x'; 8192], "it was changed");
+    fs::remove_file(plan.data().join("store.redb")).unwrap();
+
+    fs::write(plan.data().join("prophet.redb"), vec![b'x'; 8192]).unwrap();
+    says(&plan.start_in_vain(), &["prophet.redb"]);
+    assert_eq!(fs::read(plan.data().join("prophet.redb")).unwrap(), vec![b'x'; 8192], "it was changed");
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl Plan {
     pub fn start(&self) -> Node {
         let config = self.folder.join("cube.toml");
         fs::write(&config, &self.config).unwrap();
-        let log = fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        let log = fs::File::create(self.folder.join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_matrixkv"))
             .arg(format!("--addr={}", self.address()))
             .arg(format!("--cfg={}", config.display()))
@@ -106,12 +106,7 @@ impl Plan {
 
     /// Starts a node that must end on its own with exit status 1. What it said.
     pub fn start_in_vain(&self) -> String {
-        let mut node = self.start();
-        let status = node.wait();
-        let said = node.log();
-        assert_eq!(status.code(), Some(1), "{said}");
-        assert!(!said.contains("panicked"), "{said}");
-        said
+        self.start().ends_with(1)
     }
 }
 
@@ -122,17 +117,9 @@ pub struct Node {
 }
 
 impl Node {
+    /// What it said since it was started.
     pub fn log(&self) -> String {
         fs::read_to_string(self.plan.folder.join("log")).unwrap()
-    }
-
-    pub fn wait(&mut self) -> ExitStatus {
-        let mut status = None;
-        within("the process ends", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap()
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -143,21 +130,28 @@ impl Node {
     pub fn kill(mut self) -> Plan {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        assert!(!self.log().contains("panicked"), "{}", self.log());
         self.plan.clone()
     }
 
-    pub fn ask_to_stop(&self) {
-        let status = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
-        assert!(status.success());
+    /// It ends with exit status `code`, and never panicked. What it said.
+    pub fn ends_with(&mut self, code: i32) -> String {
+        let status = wait(&mut self.child);
+        let said = self.log();
+        assert_eq!(status.code(), Some(code), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+        said
     }
 
-    /// Asks it to stop; it must end in order, and must never have panicked.
+    /// Asks it to stop. Asked twice, it ends at once with status 1.
+    pub fn ask_to_stop(&self) {
+        signal("-TERM", self.child.id());
+    }
+
+    /// Asks it to stop; it must end in order.
     pub fn stop(mut self) -> Plan {
         self.ask_to_stop();
-        let status = self.wait();
-        let said = self.log();
-        assert_eq!(status.code(), Some(0), "{said}");
-        assert!(!said.contains("panicked"), "{said}");
+        self.ends_with(0);
         self.plan.clone()
     }
 
@@ -236,6 +230,11 @@ impl Line {
         self.0.write_all(bytes).unwrap();
     }
 
+    /// Whether a request is answered on it.
+    pub fn is_served(&mut self) -> bool {
+        self.0.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").is_ok() && self.answer().status == 200
+    }
+
     /// One answer; the connection may go on after it.
     pub fn answer(&mut self) -> Answer {
         let mut head = Vec::new();
@@ -261,8 +260,26 @@ impl Line {
 
     /// Whether the other side closes it before anything else comes.
     pub fn is_closed(&mut self) -> bool {
-        matches!(self.0.read(&mut [0]), Ok(0)) || self.0.take_error().is_ok_and(|error| error.is_some())
+        match self.0.read(&mut [0]) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
     }
+}
+
+/// Sends a signal, by `kill`'s name of it.
+pub fn signal(name: &str, pid: u32) {
+    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+}
+
+/// Waits for a process that must end.
+pub fn wait(child: &mut Child) -> ExitStatus {
+    let mut status = None;
+    within("the process ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
 }
 
 /// Looks until it is so.

@@ -66,7 +66,8 @@ struct ReplicaView {
     learner: bool,
 }
 
-/// Judges the bodies of `GET /shards` of all live nodes; only the first [`Demand::views`] are of all shards. The first thing that is not as it should be, in words.
+/// Judges the bodies of `GET /shards` of all live nodes; only the first [`Demand::views`] are of all shards. The first
+/// thing that is not as it should be, in words.
 pub fn judge(demand: &Demand, bodies: &BTreeMap<usize, String>) -> Result<(), String> {
     let mut answers = BTreeMap::new();
     for (node, body) in bodies {

@@ -11,17 +11,18 @@ use clap::Args;
 use tokio::process::{Child, Command};
 
 use super::serve::next_signal;
-use crate::{
-    env::real::RealEnv,
-    http::client::{Connection, RequestError},
-};
+use crate::env::real::RealEnv;
+
+mod whole;
 
 /// Nodes; the last one is a store only.
 const NODES: u16 = 4;
+/// Replicas of a shard, by default.
+const REPLICAS: usize = 3;
 const HTTP_PORT: u16 = 8080;
 /// Node `i` has its inner ports from here plus ten times `i`.
 const INNER_PORT: u16 = 18_080;
-/// How long the nodes may take until all serve.
+/// How long the nodes may take until all serve and one may be killed.
 const START_MAX: Duration = Duration::from_secs(60);
 /// How long they may take to stop before they are killed.
 const STOP_MAX: Duration = Duration::from_secs(8);
@@ -130,7 +131,7 @@ impl Node {
     }
 }
 
-/// Waits until all serve, says what to try, then watches until the demo is to end.
+/// Waits until all serve and one may be lost, says what to try, then watches until the demo is to end.
 async fn attend(nodes: &mut [Node], folder: &Path) -> Result<(), String> {
     println!("starting {NODES} nodes; data, configurations and logs are in {}", folder.display());
     tokio::select! {
@@ -161,24 +162,18 @@ async fn wait_until_served(nodes: &mut [Node], folder: &Path) -> Result<(), Stri
                 return Err(format!("node{} ended with {status}; its log {} ends: {last}", node.number, log.display()));
             }
             if waiting.is_none() {
-                waiting = ready(&env, &node.address()).await.err();
+                waiting = whole::serves(&env, &node.address()).await.err();
             }
+        }
+        if waiting.is_none() {
+            let members = usize::from(NODES - 1);
+            waiting = whole::survives_a_loss(&env, &nodes[0].address(), REPLICAS, members).await.err();
         }
         let Some(why) = waiting else { return Ok(()) };
         if began.elapsed() > START_MAX {
             return Err(format!("not all nodes serve after {START_MAX:?}: {why}; logs are in {}", folder.display()));
         }
         tokio::time::sleep(POLL).await;
-    }
-}
-
-async fn ready(env: &RealEnv, address: &str) -> Result<(), String> {
-    let told = |error: RequestError| format!("{address}: {error}");
-    let mut connection = Connection::open(env, address).await.map_err(told)?;
-    let answer = connection.request("GET", "/ready", &[]).await.map_err(told)?;
-    match answer.status {
-        200 => Ok(()),
-        _ => Err(format!("{address}: {}", String::from_utf8_lossy(&answer.body))),
     }
 }
 
