@@ -24,7 +24,9 @@ fn headers_are_bounded_in_number_size_and_time() {
     let mut half = Line::open(&address);
     half.send(b"GET /health HTTP/1.1\r\nhost");
     // Half the default: it is the configured time that ends them.
-    [&silent, &half].map(|line| line.0.set_read_timeout(Some(Duration::from_secs(5))).unwrap());
+    for line in [&silent, &half] {
+        line.0.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    }
     assert!(silent.is_closed() && half.is_closed());
     assert!(began.elapsed().as_millis() >= 300, "they were given less time than configured");
     node.stop();
