@@ -39,6 +39,26 @@ bugs! {
     ProposeDoubled = "propose-doubled-envelope",
     /// An empty folder founds a cluster although a living one made contact.
     FoundTwice = "found-second-cluster",
+    /// A command is applied whatever epoch it was proposed for.
+    DropEpochCheck = "drop-epoch-check",
+    /// A read is answered although the key is another shard's by now.
+    DropRangeCheck = "drop-range-check-of-reads",
+    /// A message that says "you are removed" is believed whatever its epoch and whichever replica it names.
+    HonourAnyDestroy = "honour-any-destroy",
+    /// A replica of a shard that Prophet does not know destroys itself.
+    ObeyUnknown = "obey-unknown-as-destroy",
+    /// A replica that was removed still answers reads, from what it has.
+    ReadAfterRemoval = "read-after-removal",
+    /// A snapshot is installed with the index before its own.
+    SnapshotIndex = "snapshot-without-applied-index",
+    /// The vote of a replica that waited for its split is forgotten.
+    LoseVoteOnSplit = "lose-vote-on-split",
+    /// Prophet's leader hands out ids from where its predecessor began.
+    GiveIdTwice = "give-id-twice",
+    /// A removed learner is not told, and does not ask.
+    LingeringLearner = "lingering-learner",
+    /// Stores are declared Down by when they were heard of before the power was lost.
+    DownFromSaved = "down-from-saved-heartbeats",
 }
 
 #[cfg(feature = "planted")]

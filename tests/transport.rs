@@ -152,7 +152,8 @@ fn answer(call: u64) -> Body {
 
 fn raft(bytes: usize) -> Body {
     let peer = Peer { replica: ReplicaId(1), store: StoreId(1), role: PeerRole::Voter };
-    Body::Raft(RaftMessage { shard: ShardId(1), from: peer, to: peer, message: Bytes::from(vec![7; bytes]) })
+    let (epoch, message) = (Default::default(), Bytes::from(vec![7; bytes]));
+    Body::Raft(RaftMessage { shard: ShardId(1), from: peer, to: peer, epoch, range: None, message })
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::{
 
 /// The invariants that a bug breaks: what finds it must be one of them, since a crash by accident proves little.
 pub fn expected(bug: Bug) -> &'static [Invariant] {
-    use Invariant::{Applied, Durable, Election, Linearizable, LogMatching, Ranges};
+    use Invariant::{Applied, Converged, Durable, Election, Linearizable, LogMatching, Ranges};
     match bug {
         // What was not synced is gone after a power cut: acknowledged entries, votes, or a log behind its own data.
         Bug::SkipSync => &[Linearizable, Durable, LogMatching, Applied, Election],
@@ -25,6 +25,16 @@ pub fn expected(bug: Bug) -> &'static [Invariant] {
         Bug::RetryUnknown => &[Linearizable],
         Bug::ProposeDoubled => &[Linearizable],
         // Two clusters under the same names: both elect, and each serves its own data.
+        // A write lands in rows that another shard counts, or a membership goes where its decider did not mean it.
+        Bug::DropEpochCheck => &[Applied, Linearizable, Durable, Ranges, LogMatching],
+        Bug::DropRangeCheck | Bug::ReadAfterRemoval => &[Linearizable, Durable],
+        Bug::HonourAnyDestroy | Bug::ObeyUnknown => &[Ranges, Durable, Linearizable, Election],
+        Bug::SnapshotIndex => &[Applied, LogMatching],
+        // Two votes in one term.
+        Bug::LoseVoteOnSplit => &[Election, LogMatching, Applied, Linearizable],
+        Bug::GiveIdTwice => &[Ranges, Applied, Election, LogMatching],
+        Bug::LingeringLearner => &[Converged],
+        Bug::DownFromSaved => &[Converged],
         Bug::FoundTwice => &[Ranges, Linearizable, Durable, Election, LogMatching, Applied],
     }
 }

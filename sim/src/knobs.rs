@@ -17,6 +17,9 @@ pub const PROPHET_NODES: usize = 3;
 /// Where each node serves HTTP.
 pub const HTTP_PORT: u16 = 8080;
 
+/// A down-time that no run sees the end of.
+pub const LONG_DOWN_TIME: Duration = Duration::from_secs(1800);
+
 /// Dice of `seed` for one purpose, which share no throw with those of another.
 pub fn dice(seed: u64, purpose: &str) -> Rng {
     Rng::new(xxh3_64_with_seed(purpose.as_bytes(), seed))
@@ -57,6 +60,8 @@ pub struct Knobs {
     pub clients: usize,
     /// Shards that the key space is cut into from the start.
     pub shards: usize,
+    /// `--shard-capacity`.
+    pub shard_capacity: u64,
     /// Keys that the clients use.
     pub keys: usize,
     /// Bytes of the longest value.
@@ -83,6 +88,12 @@ pub struct Knobs {
     pub shard_heartbeat: Duration,
     /// `[replication] store-heartbeat-duration`.
     pub store_heartbeat: Duration,
+    /// `[replication] max-peer-down-time`.
+    pub peer_down_time: Duration,
+    /// `[prophet.schedule] max-container-down-time`.
+    pub store_down_time: Duration,
+    /// `[replication] shard-state-check-duration`.
+    pub membership_check: Duration,
     /// `[prophet] founding-wait`.
     pub founding_wait: Duration,
     /// The shortest and the longest time that a disk operation takes.
@@ -118,11 +129,14 @@ impl Knobs {
         let mut prophet = dice(seed, "prophet");
         let mut disk = dice(seed, "disk");
         let mut net = dice(seed, "links");
+        let mut split = dice(seed, "split");
+        let mut down = dice(seed, "down-times");
         Self {
             seed,
             nodes,
             clients: load.between(3, 8) as usize,
             shards: world.between(1, 8).min(keys as u64) as usize,
+            shard_capacity: pick(&mut split, &[16, 64, 256, 1024, 8192, 64 << 20]),
             keys,
             value_bytes_max: pick(&mut load, &[24, 24, 200, 4000]),
             skew: pick(&mut load, &[1, 2, 3]),
@@ -136,6 +150,9 @@ impl Knobs {
             compact_threshold: pick(&mut raft, &[4, 16, 64, 256]),
             shard_heartbeat: millis(pick(&mut prophet, &[300, 600, 1000])),
             store_heartbeat: millis(pick(&mut prophet, &[300, 600, 1000])),
+            peer_down_time: pick(&mut down, &[millis(2000), millis(6000), LONG_DOWN_TIME]),
+            store_down_time: pick(&mut down, &[millis(2000), millis(6000), LONG_DOWN_TIME]),
+            membership_check: millis(pick(&mut down, &[500, 2000, 6000])),
             founding_wait: millis(pick(&mut prophet, &[1000, 2000])),
             disk_latency: pick(
                 &mut disk,
@@ -156,6 +173,11 @@ impl Knobs {
     /// The keys at which the first shard is cut.
     pub fn split_keys(&self) -> Vec<String> {
         (1..self.shards).map(|shard| self.key(shard * self.keys / self.shards)).collect()
+    }
+
+    /// Whether what clients write may outgrow a shard.
+    pub fn splits(&self) -> bool {
+        self.shard_capacity < 1 << 20
     }
 
     /// Replicas that each shard is given.
@@ -199,8 +221,10 @@ impl Knobs {
              [raft]\ntick-interval = {tick}\nheartbeat-ticks = {heartbeat}\nelection-timeout-ticks = {election}\n\
              batch-bytes-max = {batch}\nmax-inflight-msgs = {inflight}\n\
              [raft.raft-log]\ncompact-threshold = {compact}\n\
-             [replication]\nshard-heartbeat-duration = {shard_beat}\nstore-heartbeat-duration = {store_beat}\n\
+             [replication]\nmax-peer-down-time = {peer_down}\nshard-state-check-duration = {check}\n\
+             shard-heartbeat-duration = {shard_beat}\nstore-heartbeat-duration = {store_beat}\n\
              [prophet]\nname = \"{host}\"\nfounding-wait = {founding}\n{membership}{etcd}\
+             [prophet.schedule]\nmax-container-down-time = {store_down}\n\
              [prophet.replication]\nmax-replicas = {replicas}\ninitial-split-keys = {splits:?}\n\
              [limits]\nrequest-deadline = {deadline}\n",
             tick = ms(self.tick),
@@ -212,6 +236,9 @@ impl Knobs {
             shard_beat = ms(self.shard_heartbeat),
             store_beat = ms(self.store_heartbeat),
             founding = ms(self.founding_wait),
+            peer_down = ms(self.peer_down_time),
+            store_down = ms(self.store_down_time),
+            check = ms(self.membership_check),
             replicas = self.replicas(),
             splits = self.split_keys(),
             deadline = ms(self.request_deadline),
@@ -265,9 +292,10 @@ impl fmt::Display for Knobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "  world   {} nodes ({PROPHET_NODES} of them Prophet), {} shards, {} replicas each, starts {:?}",
+            "  world   {} nodes ({PROPHET_NODES} of them Prophet), {} shards of {} bytes, {} replicas each, starts {:?}",
             self.nodes,
             self.shards,
+            self.shard_capacity,
             self.replicas(),
             self.starts
         )?;
@@ -288,8 +316,14 @@ impl fmt::Display for Knobs {
         )?;
         writeln!(
             f,
-            "  prophet shard beat {:?}, store beat {:?}, founding wait {:?}",
-            self.shard_heartbeat, self.store_heartbeat, self.founding_wait
+            "  prophet shard beat {:?}, store beat {:?}, down after {:?} (replica) and {:?} (store), asks each {:?}, \
+             founding wait {:?}",
+            self.shard_heartbeat,
+            self.store_heartbeat,
+            self.peer_down_time,
+            self.store_down_time,
+            self.membership_check,
+            self.founding_wait
         )?;
         writeln!(f, "  disk    {:?} to {:?} an operation", self.disk_latency.0, self.disk_latency.1)?;
         write!(f, "  network {:?}, {}", self.transport, self.links)

@@ -43,9 +43,6 @@ pub const READERS: usize = 2;
 /// How long the destructors of a dead process may take.
 const DYING: Duration = Duration::from_millis(1);
 
-/// Bytes after which a shard would be split; far beyond what clients write.
-const SHARD_CAPACITY: u64 = 64 << 20;
-
 /// Where a node is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -191,6 +188,9 @@ impl World {
         self.0.record.count("entries applied", tally.applied);
         self.0.record.count("snapshots installed", tally.snapshots);
         self.0.record.count("replicas opened", tally.opened);
+        self.0.record.count("replicas destroyed", tally.destroyed);
+        self.0.record.count("splits applied", tally.splits);
+        self.0.record.count("shards at the end", self.0.record.observer.shards() as u64);
         let net = self.0.net.counters();
         self.0.record.count("messages delivered", net.delivered);
         self.0.record.count("messages lost", net.lost + net.cut);
@@ -227,7 +227,7 @@ impl World {
         let options = NodeOptions {
             config: self.0.knobs.config(node),
             http_address: Knobs::http_address(node),
-            shard_capacity: SHARD_CAPACITY,
+            shard_capacity: self.0.knobs.shard_capacity,
         };
         let outcome = node::run(self.env(node), options, stop).await;
         self.end_life(node, life, outcome);

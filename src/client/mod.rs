@@ -13,6 +13,6 @@ mod rpc;
 
 pub use book::Book;
 pub use prophet::ProphetClient;
-pub use router::{ClusterStatus, Failure, Router};
+pub use router::{Answer, ClusterStatus, Failure, Router};
 pub use routes::RouteCache;
 pub use rpc::{CallError, LocalCall, Rpc};

@@ -1,15 +1,18 @@
 //! Finds the shard's leader for a request, and corrects its guess by the answers.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
+
+use bytes::Bytes;
 
 use super::{Book, CallError, ProphetClient, RouteCache, Rpc};
 use crate::{
     env::{Channel, Env},
     planted::{Bug, planted},
-    types::{ClusterId, Instant, Peer, ReplicaId, Rng, ShardId, ShardRoute, StoreId},
+    types::{ClusterId, Instant, KeyRange, Peer, ReplicaId, Rng, ShardId, ShardRoute, StoreId},
     wire::{
         DataReply, DataRequest, MemberInfo, Op, ProphetReply, ProphetRequest, Refusal, Request, Response, StoreInfo,
         Value,
@@ -40,6 +43,22 @@ pub enum Failure {
     Unknown(String),
 }
 
+/// What came of a request that was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A write, or a split.
+    Written,
+    /// A read: `None` where the key is missing.
+    Value(Option<Value>),
+    /// A scan.
+    Rows {
+        /// Ascending by key.
+        rows: Vec<(Bytes, Value)>,
+        /// Where to go on; `None` at the end of what was asked for.
+        next: Option<Bytes>,
+    },
+}
+
 /// What this node knows of the cluster: fresh from Prophet, or as last heard.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterStatus {
@@ -63,8 +82,8 @@ pub struct ClusterStatus {
 struct State {
     cache: RouteCache,
     /// Routes of this node's own replicas, as the store sees them.
-    local: Vec<ShardRoute>,
-    quarantined: Vec<String>,
+    local: BTreeMap<ShardId, ShardRoute>,
+    quarantined: BTreeMap<ShardId, String>,
     store: StoreId,
     cluster: ClusterId,
     leader: ReplicaId,
@@ -106,7 +125,7 @@ impl<E: Env> Clone for Router<E> {
 
 /// What comes after a try.
 enum Next {
-    Done(Option<Value>),
+    Done(Answer),
     Failed(Failure),
     /// It did not happen; try at once, since something was learnt.
     Again(String),
@@ -134,7 +153,7 @@ impl<E: Env> Router<E> {
     }
 
     /// Does `op` on its key's shard before the deadline of `[limits] request-deadline` is over.
-    pub async fn execute(&self, op: Op) -> Result<Option<Value>, Failure> {
+    pub async fn execute(&self, op: Op) -> Result<Answer, Failure> {
         let deadline = self.env.now() + self.deadline;
         let mut tries = 0;
         let mut why = "no route to the key's shard is known yet".to_owned();
@@ -154,6 +173,35 @@ impl<E: Env> Router<E> {
                 }
             }
             tries += 1;
+        }
+    }
+
+    /// The rows from `range.start` on, over as many shards as it takes: at most `rows_max` rows and about `bytes_max`
+    /// bytes, linearizable shard by shard. Each shard is asked from where the answering one before it ended.
+    pub async fn scan(&self, range: KeyRange, rows_max: usize, bytes_max: usize) -> Result<Answer, Failure> {
+        let (mut rows, mut bytes, mut start) = (Vec::new(), 0, range.start);
+        loop {
+            let part = KeyRange { start, end: range.end.clone() };
+            let (rows_left, bytes_left) = ((rows_max - rows.len()) as u32, (bytes_max - bytes) as u32);
+            let op = Op::Scan { range: part, rows_max: rows_left, bytes_max: bytes_left };
+            let Answer::Rows { rows: more, next } = self.execute(op).await? else {
+                return Err(Failure::NotNow("a scan was answered with something else".into()));
+            };
+            bytes += more.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+            rows.extend(more);
+            match next {
+                Some(next) if rows.len() < rows_max && bytes < bytes_max => start = next.to_vec(),
+                next => return Ok(Answer::Rows { rows, next }),
+            }
+        }
+    }
+
+    /// Passes a question on to Prophet's leader.
+    pub async fn ask_prophet_for(&self, request: ProphetRequest) -> Result<ProphetReply, Failure> {
+        match self.prophet.ask(request).await {
+            Ok(ProphetReply::Refused(why)) => Err(Failure::Invalid(why)),
+            Ok(ProphetReply::Later(why)) | Err(why) => Err(Failure::NotNow(why)),
+            Ok(reply) => Ok(reply),
         }
     }
 
@@ -195,8 +243,9 @@ impl<E: Env> Router<E> {
 
     fn take_reply(&self, op: &Op, shard: ShardId, peer: Peer, reply: DataReply) -> Next {
         match reply {
-            DataReply::Value(value) => Next::Done(value),
-            DataReply::Written => Next::Done(None),
+            DataReply::Value(value) => Next::Done(Answer::Value(value)),
+            DataReply::Rows { rows, next } => Next::Done(Answer::Rows { rows, next }),
+            DataReply::Written => Next::Done(Answer::Written),
             DataReply::Unknown(why) if planted(Bug::RetryUnknown) => Next::Later(why),
             DataReply::Unknown(why) => Next::Failed(Failure::Unknown(format!("the outcome is unknown: {why}"))),
             DataReply::Refused(Refusal::Invalid(why)) => Next::Failed(Failure::Invalid(why)),
@@ -300,13 +349,28 @@ impl<E: Env> Router<E> {
         }
     }
 
-    /// This node's store says what it holds.
-    pub fn set_local(&self, store: StoreId, cluster: ClusterId, routes: Vec<ShardRoute>, quarantined: Vec<String>) {
+    /// This node has a store now.
+    pub fn set_store(&self, store: StoreId, cluster: ClusterId) {
         let mut state = lock(&self.state);
-        for route in &routes {
-            state.cache.learn(route);
+        (state.store, state.cluster) = (store, cluster);
+    }
+
+    /// This node's store says what has changed of what it holds.
+    pub fn learn_local(
+        &self,
+        changed: Vec<ShardRoute>,
+        gone: &[ShardId],
+        quarantined: Option<BTreeMap<ShardId, String>>,
+    ) {
+        let mut state = lock(&self.state);
+        gone.iter().for_each(|shard| drop(state.local.remove(shard)));
+        for route in changed {
+            state.cache.learn(&route);
+            state.local.insert(route.shard.id, route);
         }
-        (state.store, state.cluster, state.local, state.quarantined) = (store, cluster, routes, quarantined);
+        if let Some(quarantined) = quarantined {
+            state.quarantined = quarantined;
+        }
     }
 
     /// What a peer is told that asks for routes.
@@ -340,20 +404,20 @@ impl<E: Env> Router<E> {
 
     /// The shards that have a replica on this node's store, as the store itself sees them.
     pub async fn local(&self) -> Vec<ShardRoute> {
-        lock(&self.state).local.clone()
+        lock(&self.state).local.values().cloned().collect()
     }
 
     /// Whether this node leads a shard that another node could lead.
     pub async fn leads_with_others(&self) -> bool {
         let state = lock(&self.state);
         let leads = |route: &ShardRoute| route.leader.is_some_and(|leader| leader.store == state.store);
-        state.local.iter().any(|route| leads(route) && route.shard.voters().count() > 1)
+        state.local.values().any(|route| leads(route) && route.shard.voters().count() > 1)
     }
 
     /// Whether this node knows Prophet and routes and its shards can reach a majority; else why not.
     pub async fn ready(&self) -> Result<(), String> {
         // A store without replicas hears of no routes until it asks.
-        if lock(&self.state).cache.all().is_empty() {
+        if lock(&self.state).cache.is_empty() {
             self.refresh().await;
         }
         let state = lock(&self.state);
@@ -364,13 +428,13 @@ impl<E: Env> Router<E> {
         if self.env.now().since(heard) > self.prophet_patience {
             return Err(format!("Prophet has not answered for {:?}", self.env.now().since(heard)));
         }
-        if let Some(why) = state.quarantined.first() {
-            return Err(why.clone());
+        if let Some((shard, why)) = state.quarantined.first_key_value() {
+            return Err(format!("{shard} is quarantined: {why}"));
         }
-        if let Some(route) = state.local.iter().find(|route| route.leader.is_none()) {
+        if let Some(route) = state.local.values().find(|route| route.leader.is_none()) {
             return Err(format!("{} has no leader that this node can hear", route.shard.id));
         }
-        if state.cache.all().is_empty() {
+        if state.cache.is_empty() {
             return Err("no routes are known yet".into());
         }
         Ok(())

@@ -4,12 +4,13 @@
 
 use std::{collections::BTreeMap, ops::Bound};
 
-use crate::types::{ShardId, ShardRoute};
+use crate::types::{KeyRange, ShardId, ShardRoute};
 
 /// Routes by the start of their range.
 #[derive(Clone, Debug, Default)]
 pub struct RouteCache {
     routes: BTreeMap<Vec<u8>, ShardRoute>,
+    starts: BTreeMap<ShardId, Vec<u8>>,
 }
 
 impl RouteCache {
@@ -24,30 +25,45 @@ impl RouteCache {
         self.routes.values().cloned().collect()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    fn rivals<'a>(&'a self, range: &'a KeyRange) -> impl Iterator<Item = &'a ShardRoute> {
+        let before = self.routes.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(&range.start[..]))).next_back();
+        let from = self.routes.range::<[u8], _>((Bound::Included(&range.start[..]), Bound::Unbounded));
+        let from = from.take_while(|(start, _)| range.end.is_empty() || **start < range.end);
+        before.into_iter().chain(from).map(|(_, route)| route).filter(|route| route.shard.range.overlaps(range))
+    }
+
     /// Takes `route` in unless something newer is known. Says whether anything changed.
     pub fn learn(&mut self, route: &ShardRoute) -> bool {
-        let rivals: Vec<_> =
-            self.routes.values().filter(|known| known.shard.range.overlaps(&route.shard.range)).cloned().collect();
-        if rivals.iter().any(|known| knows_better(known, route)) || rivals.contains(route) {
+        if self.rivals(&route.shard.range).any(|known| knows_better(known, route) || known == route) {
             return false;
         }
-        for rival in rivals {
-            self.routes.remove(&rival.shard.range.start);
-        }
+        let rivals: Vec<_> = self.rivals(&route.shard.range).map(|rival| rival.shard.id).collect();
+        rivals.into_iter().for_each(|rival| self.forget(rival));
+        // What the same shard was before its split may lie elsewhere.
+        self.forget(route.shard.id);
+        self.starts.insert(route.shard.id, route.shard.range.start.clone());
         self.routes.insert(route.shard.range.start.clone(), route.clone());
         true
     }
 
     /// The leader of `shard` did not answer, or says that it is none.
     pub fn forget_leader(&mut self, shard: ShardId) {
-        for route in self.routes.values_mut().filter(|route| route.shard.id == shard) {
+        let route = self.starts.get(&shard).and_then(|start| self.routes.get_mut(start));
+        if let Some(route) = route {
             route.leader = None;
         }
     }
 
     /// The shard is not where it was thought to be.
     pub fn forget(&mut self, shard: ShardId) {
-        self.routes.retain(|_, route| route.shard.id != shard);
+        if let Some(start) = self.starts.remove(&shard) {
+            self.routes.remove(&start);
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The version of the folder's layout and of all rows. Another one is refused.
-pub const FORMAT_VERSION: u64 = 1;
+pub const FORMAT_VERSION: u64 = 2;
 
 /// Memory for redb's page cache, in bytes.
 const CACHE_BYTES: usize = 64 << 20;

@@ -14,6 +14,10 @@ pub enum Table {
     Hard,
     /// Applied index, membership and the machine's own row of each group, by [`group_key`].
     Group,
+    /// Which replica ids of a shard may never come back, by [`group_key`].
+    Tomb,
+    /// Ranges whose rows nobody owns any more, by shard and replica.
+    Garbage,
     /// The users' keys (in the store's engine), metadata rows (in Prophet's).
     Data,
     /// What the node itself remembers: format, identity, addresses.
@@ -22,13 +26,16 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Table; 5] = [Table::Log, Table::Hard, Table::Group, Table::Data, Table::Meta];
+    pub const ALL: [Table; 7] =
+        [Table::Log, Table::Hard, Table::Group, Table::Tomb, Table::Garbage, Table::Data, Table::Meta];
 
     pub(super) fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         TableDefinition::new(match self {
             Table::Log => "log",
             Table::Hard => "hard",
             Table::Group => "group",
+            Table::Tomb => "tomb",
+            Table::Garbage => "garbage",
             Table::Data => "data",
             Table::Meta => "meta",
         })

@@ -9,9 +9,8 @@ use serde::Serialize;
 
 use super::ask::ApiError;
 use crate::{
-    client::{ClusterStatus, Failure},
+    client::{Answer, ClusterStatus, Failure},
     types::{Peer, PeerRole, ShardRoute, StoreId},
-    wire::Value,
 };
 
 #[derive(Serialize)]
@@ -139,6 +138,7 @@ struct StoreView {
     available: u64,
     shard_count: u64,
     leader_count: u64,
+    state: &'static str,
     /// `null` if Prophet's leader has not heard of it since it leads.
     last_heartbeat_ms_ago: Option<u64>,
 }
@@ -154,6 +154,7 @@ impl Stores {
             available: store.available,
             shard_count: store.shard_count,
             leader_count: store.leader_count,
+            state: store.state.name(),
             last_heartbeat_ms_ago: store.heard_ms_ago,
         };
         Stores { fresh: status.fresh, stores: status.stores.iter().map(view).collect() }
@@ -198,16 +199,16 @@ impl Prophet {
 }
 
 /// The answer to a data request.
-pub(super) fn data(key: &str, result: Result<Option<Value>, Failure>, is_read: bool) -> Response {
+pub(super) fn data(key: &str, result: Result<Answer, Failure>, is_read: bool) -> Response {
     match result {
-        Ok(Some(value)) => match std::str::from_utf8(&value) {
+        Ok(Answer::Value(Some(value))) => match std::str::from_utf8(&value) {
             Ok(value) => json(StatusCode::OK, &Read { key, value, error: "", found: true }),
             Err(_) => {
                 failed(key, StatusCode::SERVICE_UNAVAILABLE, "the value is not UTF-8: JSON cannot carry it", true)
             }
         },
-        Ok(None) if is_read => json(StatusCode::OK, &Read { key, value: "", error: "", found: false }),
-        Ok(None) => json(StatusCode::OK, &Written { key, error: "" }),
+        Ok(Answer::Value(None)) => json(StatusCode::OK, &Read { key, value: "", error: "", found: false }),
+        Ok(Answer::Written | Answer::Rows { .. }) => json(StatusCode::OK, &Written { key, error: "" }),
         Err(Failure::Invalid(why)) => failed(key, StatusCode::BAD_REQUEST, &why, is_read),
         Err(Failure::NotNow(why)) => failed(key, StatusCode::SERVICE_UNAVAILABLE, &why, is_read),
         Err(Failure::Unknown(why)) => failed(key, StatusCode::GATEWAY_TIMEOUT, &why, is_read),

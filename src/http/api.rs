@@ -17,18 +17,19 @@ use axum::{
 use super::{
     answers::{self, data, get_error, json, plain_error},
     ask::{self, ApiError},
+    operate,
 };
 use crate::{client::Router, config::Limits, env::Env, wire::Op};
 
 /// What every handler has.
-struct Api<E: Env> {
-    env: E,
-    router: Router<E>,
-    limits: Limits,
+pub(super) struct Api<E: Env> {
+    pub env: E,
+    pub router: Router<E>,
+    pub limits: Limits,
     in_flight: AtomicUsize,
 }
 
-type Shared<E> = State<Arc<Api<E>>>;
+pub(super) type Shared<E> = State<Arc<Api<E>>>;
 
 /// The API over `router`.
 pub fn api<E: Env>(env: E, router: Router<E>, limits: &Limits) -> App {
@@ -37,6 +38,10 @@ pub fn api<E: Env>(env: E, router: Router<E>, limits: &Limits) -> App {
         .route("/set", only(Method::POST, any(set::<E>)))
         .route("/get", only(Method::GET, any(get::<E>)))
         .route("/delete", only(Method::POST, any(delete::<E>)))
+        .route("/scan", only(Method::GET, any(operate::scan::<E>)))
+        .route("/split", only(Method::POST, any(operate::split::<E>)))
+        .route("/operators", any(operators::<E>))
+        .route("/explain", only(Method::GET, any(operate::explain::<E>)))
         .route("/shards", only(Method::GET, any(shards::<E>)))
         .route("/stores", only(Method::GET, any(stores::<E>)))
         .route("/prophet", only(Method::GET, any(prophet::<E>)))
@@ -81,7 +86,7 @@ async fn write<E: Env>(api: &Api<E>, asked: Result<(String, Op), ApiError>) -> R
         Err(error) => plain_error(&error),
         Ok((key, op)) => match api.admit(&key) {
             Err(error) => plain_error(&error),
-            Ok(_one) => data(&key, api.router.execute(op).await.map(|_| None), false),
+            Ok(_one) => data(&key, api.router.execute(op).await, false),
         },
     }
 }
@@ -106,6 +111,18 @@ async fn shards<E: Env>(State(api): Shared<E>, uri: Uri) -> Response {
         Ok(false) => {
             let status = api.router.status().await;
             json(StatusCode::OK, &answers::Shards::new(status.store, status.routes))
+        }
+    }
+}
+
+async fn operators<E: Env>(State(api): Shared<E>, method: Method, body: Body) -> Response {
+    match method {
+        Method::GET => operate::operators(api).await,
+        Method::POST => operate::admin(api, body).await,
+        other => {
+            let why = format!("{other} /operators: this path takes GET and POST");
+            let answer = plain_error(&ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "", why));
+            ([("allow", "GET, POST")], answer).into_response()
         }
     }
 }

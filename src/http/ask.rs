@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::{
     config::Limits,
     env::{Env, within},
+    types::ShardId,
     wire::Op,
 };
 
@@ -29,7 +30,7 @@ impl ApiError {
         ApiError { status, key: key.to_owned(), error: error.into() }
     }
 
-    fn bad(key: &str, error: impl Into<String>) -> ApiError {
+    pub(super) fn bad(key: &str, error: impl Into<String>) -> ApiError {
         Self::new(StatusCode::BAD_REQUEST, key, error)
     }
 }
@@ -72,6 +73,29 @@ pub(super) fn delete(body: &[u8], limits: &Limits) -> Result<(String, Op), ApiEr
     Ok((key, op))
 }
 
+/// `POST /split`.
+pub(super) fn split(body: &[u8], limits: &Limits) -> Result<(String, Op), ApiError> {
+    let fields = fields(body, &["key"])?;
+    let key = key_field(&fields, limits)?;
+    let op = Op::Split { key: Bytes::from(key.clone()) };
+    Ok((key, op))
+}
+
+/// `GET /explain?shard=ID`.
+pub(super) fn shard_id(uri: &Uri) -> Result<ShardId, ApiError> {
+    let mut shard = None;
+    for (name, value) in query(uri)? {
+        match name.as_str() {
+            "shard" => {
+                let why = || ApiError::bad("", format!("shard={value}: a shard's number is valid"));
+                shard = Some(ShardId(value.parse().map_err(|_| why())?));
+            }
+            other => return Err(ApiError::bad("", format!("unknown parameter {other:?}; /explain takes shard"))),
+        }
+    }
+    shard.ok_or_else(|| ApiError::bad("", "the parameter shard is missing: /explain?shard=..."))
+}
+
 /// `GET /get?key=...`.
 pub(super) fn get(uri: &Uri, limits: &Limits) -> Result<(String, Op), ApiError> {
     let mut key = None;
@@ -104,7 +128,7 @@ pub(super) fn is_local(uri: &Uri) -> Result<bool, ApiError> {
 
 /// The parameters, percent-decoded. A plus sign is a space, as HTML forms write it and curl's `--data-urlencode`
 /// expects; a plus itself is `%2B`.
-fn query(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
+pub(super) fn query(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
     let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {

@@ -9,6 +9,7 @@
 mod answers;
 mod api;
 mod ask;
+mod operate;
 pub mod client;
 pub mod discovery;
 mod serve;

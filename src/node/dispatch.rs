@@ -100,7 +100,10 @@ impl<E: Env> Dispatcher<E> {
             }
             (_, Body::Response { call, response }) => self.rpc.answered(call, response),
             (channel, Body::Request { call, request }) => self.request(channel, sender, via, call, request),
-            (channel, Body::Raft(_)) => tracing::warn!(?channel, "a raft message on a channel that has none"),
+            (Channel::Raft | Channel::Bulk, Body::Removed(removal)) => {
+                self.inboxes.to_store(store::Input::Removed(removal));
+            }
+            (channel, Body::Raft(_) | Body::Removed(_)) => tracing::warn!(?channel, "a raft message on a channel that has none"),
         }
     }
 

@@ -66,6 +66,8 @@ pub(super) async fn drive<E: Env, M: Machine>(
         }
         if machine.has_work() {
             turn(&env, &engine, &mut machine, &mut deliver).await?;
+            // Long work comes in slices; whoever shares the thread goes on between them.
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
     dispatch::Inboxes,
     folder::{Folder, save_book},
     prophet::check_cluster,
-    store::Pulse,
+    store::{Ask, Pulse},
 };
 use crate::{
     client::{Book, ProphetClient, Router},
@@ -21,7 +21,7 @@ use crate::{
     env::{Disk, Env, SharedIdentity, Space},
     store,
     types::{ClusterId, StoreId},
-    wire::{ProphetReply, ProphetRequest, ShardBeat, StoreBeat, StoreInfo},
+    wire::{ProphetReply, ProphetRequest, ShardBeat, StoreBeat, StoreInfo, StoreState},
 };
 
 /// Pause between two tries to register.
@@ -97,6 +97,7 @@ impl<E: Env> Liaison<E> {
             available: pulse.available,
             shard_count: pulse.shard_count,
             leader_count: pulse.leader_count,
+            state: StoreState::default(),
             heard_ms_ago: None,
         }
     }
@@ -123,8 +124,33 @@ impl<E: Env> Liaison<E> {
     /// Sends the heartbeats of the shards that are led here.
     pub async fn beat_shards(self, mut beats: mpsc::Receiver<Vec<ShardBeat>>) {
         while let Some(beats) = beats.recv().await {
-            if let Ok(ProphetReply::Shards(orders)) = self.prophet.ask(ProphetRequest::ShardBeats(beats)).await {
+            let store = self.identity.get().store;
+            let request = ProphetRequest::ShardBeats { store, beats };
+            if let Ok(ProphetReply::Shards(orders)) = self.prophet.ask(request).await {
                 self.inboxes.to_store(store::Input::ShardOrders(orders));
+            }
+        }
+    }
+
+    /// Asks what the store wants to know. It asks again itself if there is no answer.
+    pub async fn ask(self, mut asks: mpsc::Receiver<Ask>) {
+        while let Some(ask) = asks.recv().await {
+            match ask {
+                Ask::Membership(asks) => {
+                    let answer = self.prophet.ask(ProphetRequest::Membership(asks)).await;
+                    let Ok(ProphetReply::Removed(removals)) = answer else { continue };
+                    for removal in removals {
+                        self.inboxes.to_store(store::Input::Removed(removal));
+                    }
+                }
+                Ask::SplitIds { shard, replicas } => {
+                    let answer = self.prophet.ask(ProphetRequest::SplitIds { shard, replicas }).await;
+                    let ids = match answer {
+                        Ok(ProphetReply::SplitIds { shard, replicas }) => Some((shard, replicas)),
+                        _ => None,
+                    };
+                    self.inboxes.to_store(store::Input::SplitIds { shard, ids });
+                }
             }
         }
     }

@@ -146,7 +146,7 @@ impl<E: Env> Seat<E> {
         let cluster = ClusterId(self.env.rng().id());
         let founder = MemberInfo { id: ReplicaId(1), voter: true, ..self.own_info() };
         let mut batch = Batch::new(engine.view()?);
-        Prophet::write_founding(cluster, &founder, &mut batch);
+        Prophet::write_founding(cluster, &founder, &mut batch)?;
         self.commit(engine, batch).await?;
         self.env.observe(&Fact::Decision(format!("{} founds {cluster}", founder.node)));
         tracing::info!(%cluster, "a new cluster is founded");

@@ -31,6 +31,8 @@ use crate::{
 const LOCAL_CALLS: usize = 16_384;
 /// Heartbeats that wait for Prophet's answer to the one before.
 const BEATS_WAITING: usize = 8;
+/// Questions of the store's to Prophet that wait for the answer to the one before.
+const ASKS_WAITING: usize = 256;
 /// How long a stopping node waits until its leaderships are taken over.
 const HAND_OVER: Duration = Duration::from_secs(2);
 /// How long it waits for requests in flight.
@@ -63,6 +65,7 @@ struct Node<E: Env> {
 struct Parts<E: Env> {
     env: E,
     config: Config,
+    shard_capacity: u64,
     engine: Engine,
     folder: Arc<AsyncMutex<Folder>>,
     identity: SharedIdentity,
@@ -82,6 +85,7 @@ impl<E: Env> Clone for Parts<E> {
         Parts {
             env: self.env.clone(),
             config: self.config.clone(),
+            shard_capacity: self.shard_capacity,
             engine: self.engine.clone(),
             folder: self.folder.clone(),
             identity: self.identity.clone(),
@@ -125,6 +129,7 @@ impl<E: Env> Node<E> {
             prophet_tickets: Tickets::default(),
             env,
             config,
+            shard_capacity: options.shard_capacity,
             identity,
             network,
             rpc,
@@ -242,27 +247,29 @@ impl<E: Env> Parts<E> {
 async fn run_store<E: Env>(parts: Parts<E>, liaison: Liaison<E>) -> Result<(), NodeError> {
     let (cluster, id) = liaison.register(&parts.folder).await?;
     let boot = parts.identity.get().boot;
-    let config = StoreConfig::new(&parts.config);
+    let config = StoreConfig::new(&parts.config, parts.shard_capacity);
     let store = Store::open(id, boot, config, parts.env.rng(), &parts.engine.view()?)?;
     let (pulses, pulse_inbox) = mpsc::channel(BEATS_WAITING);
     let (beats, beat_inbox) = mpsc::channel(BEATS_WAITING);
+    let (asks, ask_inbox) = mpsc::channel(ASKS_WAITING);
+    parts.router.set_store(id, cluster);
     let mut outbox = Outbox {
         network: parts.network.clone(),
         tickets: parts.store_tickets.clone(),
         book: parts.book.clone(),
         router: parts.router.clone(),
-        cluster,
         pulses,
         beats,
-        seen: 0,
+        asks,
     };
     let (sender, inbox) = mpsc::channel(parts.config.limits.inbox_messages_max);
     assert!(parts.inboxes.store.set(sender).is_ok(), "the store is started once");
     parts.spawn("beat store", liaison.clone().beat_store(pulse_inbox));
     parts.env.spawn("beat shards", liaison.clone().beat_shards(beat_inbox));
+    parts.env.spawn("ask Prophet", liaison.clone().ask(ask_inbox));
     parts.spawn("keep house", liaison.keep_house(parts.engine.clone()));
     let tick = parts.config.raft.tick_interval;
-    let deliver = move |store: &Store, sends| outbox.deliver(store, sends);
+    let deliver = move |_: &Store, sends| outbox.deliver(sends);
     Ok(drive(parts.env, parts.engine, store, inbox, tick, deliver).await?)
 }
 

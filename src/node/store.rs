@@ -16,8 +16,8 @@ use crate::{
     engine::{Batch, EngineError},
     env::{Channel, Env, Network, Via},
     store::{Input, Send, Store, Ticket},
-    types::{CallId, ClusterId, Instant, StoreId},
-    wire::{Body, DataReply, Response, ShardBeat},
+    types::{CallId, Instant, ShardId, StoreId},
+    wire::{Body, DataReply, MembershipAsk, Response, ShardBeat},
 };
 
 impl Machine for Store {
@@ -88,28 +88,28 @@ pub(super) struct Pulse {
     pub available: u64,
 }
 
+/// A question of a store's to Prophet.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Membership(Vec<MembershipAsk>),
+    SplitIds { shard: ShardId, replicas: u32 },
+}
+
 /// Carries out what a store wants said.
 pub(super) struct Outbox<E: Env> {
     pub network: E::Network,
     pub tickets: Tickets,
     pub book: Arc<Mutex<Book>>,
     pub router: Router<E>,
-    pub cluster: ClusterId,
     pub pulses: mpsc::Sender<Pulse>,
     pub beats: mpsc::Sender<Vec<ShardBeat>>,
-    pub seen: u64,
+    pub asks: mpsc::Sender<Ask>,
 }
 
 impl<E: Env> Outbox<E> {
-    pub fn deliver(&mut self, store: &Store, sends: Vec<Send>) {
+    pub fn deliver(&mut self, sends: Vec<Send>) {
         for send in sends {
             self.send(send);
-        }
-        if self.seen != store.status_version() {
-            self.seen = store.status_version();
-            let status = store.status();
-            let quarantined = status.quarantined.iter().map(|(shard, why)| format!("{shard} is quarantined: {why}"));
-            self.router.set_local(status.store, self.cluster, status.routes, quarantined.collect());
         }
     }
 
@@ -128,6 +128,14 @@ impl<E: Env> Outbox<E> {
                 let _ = self.pulses.try_send(Pulse { shard_count, leader_count, capacity, available });
             }
             Send::ShardBeats(beats) => drop(self.beats.try_send(beats)),
+            Send::AskMembership(asks) => drop(self.asks.try_send(Ask::Membership(asks))),
+            Send::AskSplitIds { shard, replicas } => drop(self.asks.try_send(Ask::SplitIds { shard, replicas })),
+            Send::Removed { to, removal } => {
+                if let Some(address) = self.address(to) {
+                    self.network.send(Channel::Raft, &address, Body::Removed(removal));
+                }
+            }
+            Send::Status(change) => self.router.learn_local(change.changed, &change.gone, change.quarantined),
         }
     }
 

@@ -80,6 +80,9 @@ pub struct ProphetReady {
     pub facts: Vec<Fact>,
 }
 
+/// How long an operator may take at least: a snapshot of a large shard over a slow link.
+const OPERATOR_DEADLINE: Duration = Duration::from_secs(600);
+
 /// How Prophet behaves, from the configuration.
 #[derive(Clone, Debug)]
 pub struct ProphetConfig {
@@ -91,9 +94,31 @@ pub struct ProphetConfig {
     pub initial_split_keys: Vec<Vec<u8>>,
     /// Between heartbeats of a store: three missed ones make a store no place for a new replica.
     pub store_beat: Duration,
+    /// Between heartbeats of a shard.
+    pub shard_beat: Duration,
+    /// A replica that was silent for longer is replaced.
+    pub max_peer_down_time: Duration,
+    /// A store that was silent for longer is Down.
+    pub max_store_down_time: Duration,
+    /// Leaderships under way for balance's sake.
+    pub leader_limit: u64,
+    /// Replicas under way for balance's sake.
+    pub shard_limit: u64,
+    /// Repairs under way.
+    pub repair_limit: u64,
+    /// Replicas that are brought to one store at once.
+    pub max_snapshots: u64,
+    /// Replicas that may lag on one store.
+    pub max_pending_peers: u64,
+    /// A store fuller than this takes no replica. 0 to 1.
+    pub low_space_ratio: f64,
+    /// A store fuller than this takes one only where no other does. 0 to 1.
+    pub high_space_ratio: f64,
+    /// Labels by which replicas are kept apart, the first one counting most.
+    pub location_labels: Vec<String>,
     /// Between writes of the stores' last heartbeats.
     pub save_interval: Duration,
-    /// How long an order is repeated before another one is thought of.
+    /// How long an operator may take.
     pub operator_deadline: Duration,
 }
 
@@ -113,8 +138,24 @@ impl ProphetConfig {
                 .collect(),
             store_beat,
             save_interval: store_beat * 6,
-            operator_deadline: store_beat * 6,
+            operator_deadline: OPERATOR_DEADLINE.max(store_beat * 6),
+            shard_beat: config.shard_heartbeat_effective(),
+            max_peer_down_time: config.replication.max_peer_down_time,
+            max_store_down_time: config.prophet.schedule.max_container_down_time,
+            leader_limit: config.prophet.schedule.leader_schedule_limit,
+            shard_limit: config.prophet.schedule.resource_schedule_limit,
+            repair_limit: config.prophet.schedule.replica_schedule_limit,
+            max_snapshots: config.prophet.schedule.max_snapshot_count,
+            max_pending_peers: config.prophet.schedule.max_pending_peer_count,
+            low_space_ratio: config.prophet.schedule.low_space_ratio,
+            high_space_ratio: config.prophet.schedule.high_space_ratio,
+            location_labels: config.prophet.replication.location_labels.clone(),
         }
+    }
+
+    /// How long a new leader waits for heartbeats at the most.
+    pub fn patience(&self) -> Duration {
+        self.store_beat.max(self.shard_beat) * 3
     }
 }
 

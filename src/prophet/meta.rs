@@ -3,7 +3,8 @@
 //! Invariants:
 //! - `next_id` only grows, and every id (shard, replica, store, member) is taken from it;
 //! - a data folder has one store id for ever; a member's name and peer address are unique;
-//! - a shard's descriptor is replaced only by one with a newer epoch.
+//! - a shard's descriptor is replaced only by one with a newer epoch;
+//! - a store that was removed stays so.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -13,9 +14,9 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::{
     engine::{Batch, EngineError, Table, View},
-    raft::Machine,
+    raft::{Machine, MemberChange},
     types::{ClusterId, Epoch, KeyRange, NodeToken, Peer, PeerRole, ReplicaId, Shard, ShardId, StoreId},
-    wire::{MemberInfo, StoreInfo, decode, encode},
+    wire::{MemberInfo, StoreInfo, StoreState, decode, encode},
 };
 
 /// A replicated command of Prophet's.
@@ -32,6 +33,13 @@ pub enum Command {
     PutStores(Vec<StoreInfo>),
     /// Descriptors as their leaders reported them.
     PutShards(Vec<Shard>),
+    /// What is decided about a store. Void for a store that is removed: it never comes back.
+    SetStoreState {
+        /// The store.
+        store: StoreId,
+        /// From now on.
+        state: StoreState,
+    },
     /// Takes ids from the counter.
     TakeIds {
         /// How many.
@@ -55,6 +63,8 @@ pub enum Reply {
     },
     /// Done.
     Done,
+    /// Nothing changed.
+    Void,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,6 +110,11 @@ impl MetaMachine {
     /// The cluster.
     pub fn cluster(&self) -> ClusterId {
         self.head.cluster
+    }
+
+    /// The id that is given next.
+    pub fn next_id(&self) -> u64 {
+        self.head.next_id
     }
 
     /// All members.
@@ -203,9 +218,12 @@ impl MetaMachine {
     fn put_stores(&mut self, infos: Vec<StoreInfo>, batch: &mut Batch) -> Result<Reply, EngineError> {
         for info in infos {
             let known = self.stores.get(&info.id);
-            if known.is_some_and(|known| known.node == info.node && known.boot <= info.boot) {
-                self.put_store(info, batch)?;
-            }
+            let Some(known) = known.filter(|known| known.node == info.node && known.boot <= info.boot) else {
+                continue;
+            };
+            // What a store says of itself does not change what is decided about it.
+            let state = known.state;
+            self.put_store(StoreInfo { state, ..info }, batch)?;
         }
         Ok(Reply::Done)
     }
@@ -214,12 +232,32 @@ impl MetaMachine {
         for shard in shards {
             let known = self.shards.get(&shard.id);
             let is_news =
-                known.is_some_and(|known| known.epoch != shard.epoch && !shard.epoch.is_older_than(known.epoch));
+                known.is_none_or(|known| known.epoch != shard.epoch && !shard.epoch.is_older_than(known.epoch));
             if is_news {
                 self.put(SHARD, shard.id.0, &shard, batch)?;
                 self.shards.insert(shard.id, shard);
             }
         }
+        Ok(Reply::Done)
+    }
+
+    fn set_store_state(
+        &mut self,
+        store: StoreId,
+        state: StoreState,
+        batch: &mut Batch,
+    ) -> Result<Reply, EngineError> {
+        let Some(info) = self.stores.get(&store).filter(|info| info.state != StoreState::Removed).cloned() else {
+            return Ok(Reply::Void);
+        };
+        // It may have got a replica between the leader's look and now.
+        let holds = self.shards.values().any(|shard| shard.peer_on(store).is_some());
+        // Silence ends a drain as little as a heartbeat does.
+        let by_itself = info.state == StoreState::Draining && state == StoreState::Down;
+        if state == StoreState::Removed && holds || by_itself {
+            return Ok(Reply::Void);
+        }
+        self.put_store(StoreInfo { state, ..info }, batch)?;
         Ok(Reply::Done)
     }
 
@@ -243,6 +281,7 @@ impl MetaMachine {
 impl Machine for MetaMachine {
     type Command = Command;
     type Reply = Reply;
+    type Event = std::convert::Infallible;
 
     fn open(row: &[u8], view: &View) -> Result<MetaMachine, EngineError> {
         let mut machine = MetaMachine::empty(decode(row)?);
@@ -262,6 +301,7 @@ impl Machine for MetaMachine {
             Command::Register { info, cuts } => self.register(info, &cuts, batch),
             Command::PutStores(infos) => self.put_stores(infos, batch),
             Command::PutShards(shards) => self.put_shards(shards, batch),
+            Command::SetStoreState { store, state } => self.set_store_state(store, state, batch),
             Command::TakeIds { count } => {
                 let first = self.head.next_id;
                 self.head.next_id += count;
@@ -271,9 +311,9 @@ impl Machine for MetaMachine {
         }
     }
 
-    fn membership(command: &Command) -> Option<Peer> {
+    fn membership(command: &Command) -> Option<MemberChange> {
         match command {
-            Command::PutMember(member) => Some(peer_of(member)),
+            Command::PutMember(member) => Some(MemberChange::Put(peer_of(member))),
             _ => None,
         }
     }
@@ -286,12 +326,24 @@ impl Machine for MetaMachine {
         self.members.get(&replica).map(peer_of)
     }
 
+    fn epoch(&self) -> Epoch {
+        Epoch::NONE
+    }
+
+    fn range(&self) -> Option<&KeyRange> {
+        None
+    }
+
+    fn take_events(&mut self) -> Vec<Self::Event> {
+        Vec::new()
+    }
+
     fn snapshot(row: &[u8], view: &View) -> Result<Vec<u8>, EngineError> {
         let rows: Vec<_> = view.scan(Table::Data, &[], &[])?.collect::<Result<_, _>>()?;
         Ok(encode(&(row, rows)))
     }
 
-    fn install(snapshot: &[u8], batch: &mut Batch) -> Result<MetaMachine, EngineError> {
+    fn install(snapshot: &[u8], _old: Option<&Self>, batch: &mut Batch) -> Result<MetaMachine, EngineError> {
         let (row, rows): (Vec<u8>, Vec<(Vec<u8>, Bytes)>) = decode(snapshot)?;
         for (key, _) in batch.scan(Table::Data, &[], &[])? {
             batch.delete(Table::Data, key);

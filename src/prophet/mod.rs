@@ -10,33 +10,46 @@
 //! - the living view is the leader's own and starts empty: nothing is moved before most stores were heard.
 
 pub mod checker;
+mod admin;
+pub mod cluster;
+mod decide;
 mod io;
 mod members;
 mod meta;
+pub mod operator;
 mod requests;
+pub mod scheduler;
 mod view;
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    time::Duration,
+};
 
 pub use io::{Input, ProphetConfig, ProphetReady, ProphetStatus, Send, Ticket};
 pub use meta::{Command, MetaMachine, Reply};
-pub use view::{ClusterView, Operator};
+pub use view::{ClusterView, HeardStore, Load};
 
 use crate::{
     engine::{Batch, EngineError, View},
+    planted::{Bug, planted},
     raft::{Group, Outcome, Outgoing},
     types::{Boot, ClusterId, Fact, Instant, ReplicaId, Rng, ShardId},
     wire::{JoinReply, MemberInfo, ProphetReply},
 };
 
 /// Ids that a leader takes from the counter at once. What it has not handed out when it falls is never used.
-const IDS_AT_ONCE: u64 = 64;
+const IDS_AT_ONCE: u64 = 1024;
+/// Between looks at balance and at silent stores.
+const SCHEDULE_EVERY: Duration = Duration::from_millis(400);
 
 /// Who waits for a proposal.
 enum Waiting {
     Register(Ticket),
     Join(Ticket, MemberInfo),
     Ids,
+    Admin(Ticket),
     Nobody,
 }
 
@@ -47,12 +60,15 @@ pub struct Prophet {
     /// Members as told by whoever took this node in: used until the first snapshot.
     seeds: Vec<MemberInfo>,
     view: ClusterView,
+    /// Operators whose present order no heartbeat has fetched yet.
+    unsent: BTreeSet<ShardId>,
     ids: Range<u64>,
     asked_ids: bool,
     waiting: BTreeMap<u64, Waiting>,
     next_token: u64,
     now: Instant,
     next_save: Instant,
+    next_schedule: Instant,
     led: bool,
     early: ProphetReady,
     turned: bool,
@@ -60,15 +76,15 @@ pub struct Prophet {
 
 impl Prophet {
     /// Puts the first member of a new cluster into `batch`.
-    pub fn write_founding(cluster: ClusterId, founder: &MemberInfo, batch: &mut Batch) {
+    pub fn write_founding(cluster: ClusterId, founder: &MemberInfo, batch: &mut Batch) -> Result<(), EngineError> {
         let machine = MetaMachine::found(cluster, founder, batch);
         let peers = [meta::peer_of(founder)];
-        Group::write_first(ShardId::METADATA, founder.id, &peers, &machine, batch);
+        Group::write_first(ShardId::METADATA, founder.id, &peers, &machine, batch)
     }
 
     /// Puts a member that was taken in, and waits for its snapshot, into `batch`.
     pub fn write_joined(id: ReplicaId, batch: &mut Batch) {
-        Group::<MetaMachine>::write_uninitialised(ShardId::METADATA, id, batch);
+        Group::<MetaMachine>::write_uninitialised(ShardId::METADATA, id, 0, batch);
     }
 
     /// Opens the member that is in `view`.
@@ -86,12 +102,14 @@ impl Prophet {
             config,
             seeds,
             view: ClusterView::default(),
+            unsent: BTreeSet::new(),
             ids: 0..0,
             asked_ids: false,
             waiting: BTreeMap::new(),
             next_token: 1,
             now: Instant::default(),
             next_save: Instant::default(),
+            next_schedule: Instant::default(),
             led: false,
             early: ProphetReady::default(),
             turned: false,
@@ -118,6 +136,11 @@ impl Prophet {
             self.promote_members();
             self.refill_ids();
             self.save_beats();
+            if self.now >= self.next_schedule {
+                self.next_schedule = self.now + SCHEDULE_EVERY;
+                self.judge_stores();
+                self.schedule();
+            }
         }
     }
 
@@ -128,10 +151,19 @@ impl Prophet {
         }
         self.led = self.group.leads();
         self.view = ClusterView::new(self.now);
-        self.ids = 0..0;
+        self.unsent.clear();
+        self.ids = self.first_ids();
         self.asked_ids = false;
         self.next_save = self.now + self.config.save_interval;
         self.refill_ids();
+    }
+
+    /// None: a leader hands out only what it took itself.
+    fn first_ids(&self) -> Range<u64> {
+        match self.meta().filter(|_| planted(Bug::GiveIdTwice) && self.group.leads()) {
+            Some(meta) => meta.next_id().saturating_sub(IDS_AT_ONCE).max(1)..meta.next_id(),
+            None => 0..0,
+        }
     }
 
     fn refill_ids(&mut self) {
@@ -168,7 +200,7 @@ impl Prophet {
 
     /// Whether [`Self::ready`] would have something to do.
     pub fn has_work(&self) -> bool {
-        self.group.has_work() || !self.early.now.is_empty()
+        self.group.has_work() || !self.early.now.is_empty() || !self.early.facts.is_empty()
     }
 
     /// What to write and to say. The batch must be committed, then [`Self::advance`] called, before the next input.
@@ -210,6 +242,14 @@ impl Prophet {
         let waiting = self.waiting.remove(&token)?;
         match waiting {
             Waiting::Nobody => None,
+            Waiting::Admin(ticket) => {
+                let reply = match outcome {
+                    Outcome::Applied(Reply::Done) => ProphetReply::Accepted,
+                    Outcome::Applied(_) => ProphetReply::Refused("the store's state has changed meanwhile".into()),
+                    _ => ProphetReply::Later("Prophet's leadership changed meanwhile".into()),
+                };
+                Some(Send::Reply { ticket, reply })
+            }
             Waiting::Ids => {
                 self.asked_ids = false;
                 if let Outcome::Applied(Reply::Ids(ids)) = outcome {

@@ -1,14 +1,17 @@
 //! What stores and routers ask of Prophet. Only the leader answers; the others say who leads.
 
-use super::{Command, Operator, Prophet, Send, Ticket, Waiting, checker::replicas};
+use super::{Command, Prophet, Send, Ticket, Waiting};
 use crate::{
-    prophet::checker::replicas::Need,
-    types::{Epoch, Fact, NodeToken, Peer, PeerRole, ReplicaId, Shard, ShardRoute, StoreId},
-    wire::{ProphetReply, ProphetRequest, ShardBeat, ShardOrder, StoreBeat, StoreInfo, StoreOrders},
+    planted::{Bug, planted},
+    types::{Epoch, NodeToken, ReplicaId, Shard, ShardId, ShardRoute, StoreId},
+    wire::{
+        MembershipAsk, ProphetReply, ProphetRequest, Removal, ShardBeat, ShardOrder, StoreBeat, StoreInfo, StoreOrders,
+        StoreState,
+    },
 };
 
-/// Heartbeats that a store may miss before it is no place for a new replica.
-const BEATS_MISSED: u32 = 3;
+/// Replicas of one shard for which ids may be asked. Far more than `max-replicas` may be.
+const SPLIT_REPLICAS_MAX: u32 = 64;
 
 impl Prophet {
     pub(super) fn request(&mut self, ticket: Ticket, node: NodeToken, request: ProphetRequest) {
@@ -19,8 +22,22 @@ impl Prophet {
                     None => return,
                 },
                 ProphetRequest::StoreBeat(beat) => self.store_beat(node, beat),
-                ProphetRequest::ShardBeats(beats) => ProphetReply::Shards(self.shard_beats(beats)),
+                ProphetRequest::ShardBeats { store, beats } => ProphetReply::Shards(self.shard_beats(store, beats)),
                 ProphetRequest::Cluster => self.cluster(),
+                ProphetRequest::SplitIds { shard, replicas } => self.split_ids(shard, replicas),
+                ProphetRequest::Membership(asks) => ProphetReply::Removed(self.removed(&asks)),
+                ProphetRequest::Admin(request) => match self.admin(ticket, request) {
+                    Some(reply) => reply,
+                    None => return,
+                },
+                ProphetRequest::Operators => {
+                    let (running, recent) = self.view.operators.describe(self.now);
+                    ProphetReply::Operators { running, recent }
+                }
+                ProphetRequest::Explain(shard) => match self.explain(shard) {
+                    Ok(said) => ProphetReply::Explained(said),
+                    Err(why) => ProphetReply::Refused(why),
+                },
             }
         } else {
             ProphetReply::NotLeader(self.leader_rpc())
@@ -59,6 +76,9 @@ impl Prophet {
                 info.id, info.boot
             ));
         }
+        if known.state == StoreState::Removed {
+            return ProphetReply::Refused(format!("{} was removed from the cluster by an operator", info.id));
+        }
         let moved = known.boot != info.boot
             || known.raft_address != info.raft_address
             || known.client_address != info.client_address;
@@ -82,68 +102,57 @@ impl Prophet {
         new.cloned().collect()
     }
 
-    fn shard_beats(&mut self, beats: Vec<ShardBeat>) -> Vec<ShardOrder> {
+    fn shard_beats(&mut self, store: StoreId, beats: Vec<ShardBeat>) -> Vec<ShardOrder> {
         let mut news = Vec::new();
         let mut orders = Vec::new();
         for beat in beats {
             let known = self.meta().and_then(|meta| meta.shards().get(&beat.route.shard.id)).map(|shard| shard.epoch);
             let epoch = beat.route.shard.epoch;
-            if known.is_none_or(|known| epoch.is_older_than(known)) || !self.view.hear_shard(beat.clone()) {
+            // A shard that nobody has told of came from a split.
+            if known.is_some_and(|known| epoch.is_older_than(known)) || !self.view.hear_shard(beat.clone()) {
                 continue;
             }
             if known != Some(epoch) {
                 news.push(beat.route.shard.clone());
             }
-            orders.extend(self.order(&beat));
+            orders.extend(self.consider(&beat));
         }
         if !news.is_empty() {
             self.propose(Waiting::Nobody, &Command::PutShards(news));
         }
+        orders.extend(self.unsent_orders(store));
         orders
     }
 
-    /// The operator that runs for the shard, or a new one if something is wrong with it.
-    fn order(&mut self, beat: &ShardBeat) -> Option<ShardOrder> {
-        let shard = &beat.route.shard;
-        let (now, deadline) = (self.now, self.config.operator_deadline);
-        if self.view.operators.get(&shard.id).is_some_and(|operator| now.since(operator.since) > deadline) {
-            self.view.operators.remove(&shard.id);
+    fn split_ids(&mut self, shard: ShardId, replicas: u32) -> ProphetReply {
+        let wanted = u64::from(replicas) + 1;
+        if replicas == 0 || replicas > SPLIT_REPLICAS_MAX {
+            return ProphetReply::Refused(format!("{shard} has {replicas} replicas; 1 to {SPLIT_REPLICAS_MAX} are valid"));
         }
-        if !self.view.operators.contains_key(&shard.id) {
-            let operator = self.decide(beat)?;
-            self.early.facts.push(Fact::Decision(format!("{}: {}", shard.id, operator.reason)));
-            self.view.operators.insert(shard.id, operator);
+        if self.ids.end - self.ids.start < wanted {
+            self.refill_ids();
+            return ProphetReply::Later("ids are being taken".into());
         }
-        let operator = &self.view.operators[&shard.id];
-        Some(ShardOrder { shard: shard.clone(), change: operator.change })
+        let first = self.ids.start;
+        self.ids.start += wanted;
+        self.refill_ids();
+        let replicas = (first + 1..first + wanted).map(ReplicaId).collect();
+        ProphetReply::SplitIds { shard: ShardId(first), replicas }
     }
 
-    fn decide(&mut self, beat: &ShardBeat) -> Option<Operator> {
-        if !self.has_heard_enough() {
-            return None;
-        }
-        let shard = &beat.route.shard;
-        let patience = self.config.store_beat * BEATS_MISSED;
-        let rules = replicas::Rules { max_replicas: self.config.max_replicas, patience };
-        let (change, reason) = match replicas::check(&self.view, rules, self.now, beat)? {
-            Need::Learner(store) => {
-                let replica = ReplicaId(self.ids.next()?);
-                let voters = shard.voters().count();
-                let change = Peer { replica, store, role: PeerRole::Learner };
-                (change, format!("add {change:?}: {voters} of {} voters", self.config.max_replicas))
-            }
-            Need::Promotion(replica) => {
-                let change = Peer { role: PeerRole::Voter, ..*shard.peer(replica)? };
-                (change, format!("promote {change:?}: it has caught up"))
-            }
+    /// Those of the asking replicas that a newer membership does not have. What is not known here is never a reason.
+    fn removed(&self, asks: &[MembershipAsk]) -> Vec<Removal> {
+        let judge = |ask: &MembershipAsk| {
+            let MembershipAsk { shard, replica, conf_ver } = *ask;
+            let heard = self.view.shards.get(&shard).map(|beat| &beat.route.shard);
+            let Some(known) = heard.or_else(|| self.meta()?.shards().get(&shard)) else {
+                let epoch = Epoch { conf_ver: u64::MAX, version: u64::MAX };
+                return planted(Bug::ObeyUnknown).then_some(Removal { shard, replica, epoch });
+            };
+            let is_removed = known.peer(replica).is_none() && known.epoch.conf_ver > conf_ver;
+            is_removed.then_some(Removal { shard, replica, epoch: known.epoch })
         };
-        Some(Operator { conf_ver: shard.epoch.conf_ver, change, reason, since: self.now })
-    }
-
-    /// A new leader waits, bounded, until it has heard of every store.
-    fn has_heard_enough(&self) -> bool {
-        let known = self.meta().map_or(0, |meta| meta.stores().len());
-        self.view.stores.len() >= known || self.now.since(self.view.since) > self.config.store_beat * 2
+        asks.iter().filter_map(judge).collect()
     }
 
     fn members(&self) -> Vec<crate::wire::MemberInfo> {
@@ -156,7 +165,7 @@ impl Prophet {
             .map(|store| match self.view.stores.get(&store.id) {
                 Some(heard) => {
                     let ago = self.now.since(heard.at).as_millis() as u64;
-                    StoreInfo { heard_ms_ago: Some(ago), ..heard.info.clone() }
+                    StoreInfo { heard_ms_ago: Some(ago), state: store.state, ..heard.info.clone() }
                 }
                 None => store.clone(),
             })

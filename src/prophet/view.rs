@@ -2,23 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use super::operator::Operators;
 use crate::{
-    types::{Instant, Peer, ShardId, ShardRoute, StoreId},
+    types::{Instant, PeerRole, ShardId, ShardRoute, StoreId},
     wire::{ShardBeat, StoreInfo},
 };
-
-/// A change that is wanted of a shard, repeated in the answers to its heartbeats until they show that it happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operator {
-    /// The membership that it was decided on; with another one it is void.
-    pub conf_ver: u64,
-    /// The replica with the role that it is to have.
-    pub change: Peer,
-    /// Why.
-    pub reason: String,
-    /// When it was decided.
-    pub since: Instant,
-}
 
 /// What was heard of a store.
 #[derive(Clone, Debug)]
@@ -28,6 +16,19 @@ pub struct HeardStore {
     /// When.
     pub at: Instant,
     saved: bool,
+}
+
+/// What the shards heard of have on a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Replicas.
+    pub replicas: u64,
+    /// Bytes of keys and values of those.
+    pub bytes: u64,
+    /// Replicas that lead.
+    pub leaders: u64,
+    /// Learners that have not caught up.
+    pub pending: u64,
 }
 
 /// The living cluster as this leader heard of it.
@@ -40,7 +41,10 @@ pub struct ClusterView {
     /// Shards by their leaders' last heartbeat.
     pub shards: BTreeMap<ShardId, ShardBeat>,
     /// What is wanted.
-    pub operators: BTreeMap<ShardId, Operator>,
+    pub operators: Operators,
+    /// Why nothing is done about a shard that is not as it should be.
+    pub blocked: BTreeMap<ShardId, String>,
+    loads: BTreeMap<StoreId, Load>,
 }
 
 impl ClusterView {
@@ -60,12 +64,28 @@ impl ClusterView {
         if self.shards.get(&id).is_some_and(|known| is_stale(&beat.route, &known.route)) {
             return false;
         }
-        let conf_ver = beat.route.shard.epoch.conf_ver;
-        if self.operators.get(&id).is_some_and(|operator| operator.conf_ver != conf_ver) {
-            self.operators.remove(&id);
+        self.weigh(&beat, u64::wrapping_add);
+        if let Some(before) = self.shards.insert(id, beat) {
+            self.weigh(&before, u64::wrapping_sub);
         }
-        self.shards.insert(id, beat);
         true
+    }
+
+    fn weigh(&mut self, beat: &ShardBeat, change: impl Fn(u64, u64) -> u64) {
+        for peer in &beat.route.shard.peers {
+            let load = self.loads.entry(peer.store).or_default();
+            load.replicas = change(load.replicas, 1);
+            load.bytes = change(load.bytes, beat.size);
+            let leads = beat.route.leader.is_some_and(|leader| leader.replica == peer.replica);
+            load.leaders = change(load.leaders, u64::from(leads));
+            let lags = peer.role == PeerRole::Learner && !beat.caught_up.contains(&peer.replica);
+            load.pending = change(load.pending, u64::from(lags));
+        }
+    }
+
+    /// What the shards heard of have on `store`.
+    pub fn load(&self, store: StoreId) -> Load {
+        self.loads.get(&store).copied().unwrap_or_default()
     }
 
     /// Heartbeats that were not written down yet.
@@ -79,19 +99,14 @@ impl ClusterView {
             .collect()
     }
 
+    /// For how long the store has been silent: since its last heartbeat, or since this member leads.
+    pub fn silence(&self, store: StoreId, now: Instant) -> Duration {
+        now.since(self.stores.get(&store).map_or(self.since, |heard| heard.at.max(self.since)))
+    }
+
     /// Whether the store was heard of within `patience`.
     pub fn is_alive(&self, store: StoreId, now: Instant, patience: Duration) -> bool {
         self.stores.get(&store).is_some_and(|heard| now.since(heard.at) <= patience)
-    }
-
-    /// How many replicas the shards heard of have on `store`, those that are under way included.
-    pub fn replicas_on(&self, store: StoreId) -> usize {
-        let there = self.shards.values().filter(|beat| beat.route.shard.peer_on(store).is_some()).count();
-        let coming = self.operators.iter().filter(|(shard, operator)| {
-            operator.change.store == store
-                && self.shards.get(shard).is_none_or(|beat| beat.route.shard.peer_on(store).is_none())
-        });
-        there + coming.count()
     }
 }
 

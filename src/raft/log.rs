@@ -70,10 +70,26 @@ impl Log {
         })
     }
 
-    /// The first hard state of a new group, see [`super::FIRST_INDEX`].
-    pub fn write_first(shard: ShardId, batch: &mut Batch) {
-        let hard = HardState { term: super::FIRST_INDEX, commit: super::FIRST_INDEX, ..Default::default() };
+    /// The first hard state of a new group, see [`super::FIRST_INDEX`]. A replica that was there without data may have
+    /// voted already: term and vote stay.
+    pub fn write_first(shard: ShardId, batch: &mut Batch) -> Result<(), EngineError> {
+        let before = match batch.get(Table::Hard, &group_key(shard))? {
+            Some(bytes) if !planted(Bug::LoseVoteOnSplit) => HardState::parse_from_bytes(&bytes).map_err(damaged)?,
+            _ => HardState::default(),
+        };
+        let first = HardState { term: super::FIRST_INDEX, ..Default::default() };
+        let mut hard = if before.term > first.term { before } else { first };
+        hard.commit = super::FIRST_INDEX;
         write_hard(shard, &hard, batch);
+        Ok(())
+    }
+
+    /// Removes every row of the log and the hard state.
+    pub fn erase(&self, batch: &mut Batch) {
+        for index in self.truncated + 1..=self.last() {
+            batch.delete(Table::Log, log_key(self.shard, index));
+        }
+        batch.delete(Table::Hard, group_key(self.shard));
     }
 
     pub fn last(&self) -> u64 {

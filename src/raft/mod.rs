@@ -17,7 +17,7 @@ mod log;
 mod pending;
 mod row;
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -26,7 +26,7 @@ pub use row::GroupRow;
 
 use crate::{
     engine::{Batch, EngineError, View},
-    types::{Peer, ReplicaId},
+    types::{Epoch, KeyRange, Peer, ReplicaId},
 };
 
 /// Index and term at which the log of a new group is truncated. Above zero, so that no replica can be brought up
@@ -39,6 +39,8 @@ pub trait Machine: Sized + Send + 'static {
     type Command: Serialize + DeserializeOwned + Debug;
     /// What applying a command gives to whoever proposed it here.
     type Reply: Debug;
+    /// What applying a command means to whoever holds the replica, on every replica.
+    type Event: Debug;
 
     /// Reads the machine from its row and its data.
     fn open(row: &[u8], view: &View) -> Result<Self, EngineError>;
@@ -49,8 +51,8 @@ pub trait Machine: Sized + Send + 'static {
     /// Applies a committed command. Deterministic: no time, no dice, nothing but the command and what is in `batch`.
     fn apply(&mut self, command: Self::Command, batch: &mut Batch) -> Result<Self::Reply, EngineError>;
 
-    /// The peer and the role that it is to have, if this command changes the membership.
-    fn membership(command: &Self::Command) -> Option<Peer>;
+    /// How the membership is to change, if this command changes it.
+    fn membership(command: &Self::Command) -> Option<MemberChange>;
 
     /// Whether applying a membership command changed the membership, or it was void.
     fn accepted(reply: &Self::Reply) -> bool;
@@ -58,14 +60,32 @@ pub trait Machine: Sized + Send + 'static {
     /// Where a replica of this group lives.
     fn peer(&self, replica: ReplicaId) -> Option<Peer>;
 
+    /// Which membership and range this is.
+    fn epoch(&self) -> Epoch;
+
+    /// Its keys; `None` where there is only one machine of its kind.
+    fn range(&self) -> Option<&KeyRange>;
+
+    /// Takes out what happened since it was asked last.
+    fn take_events(&mut self) -> Vec<Self::Event>;
+
     /// All data as of `view`, in which the machine's row is `row`.
     fn snapshot(row: &[u8], view: &View) -> Result<Vec<u8>, EngineError>;
 
-    /// Replaces all data by what [`Self::snapshot`] wrote.
-    fn install(snapshot: &[u8], batch: &mut Batch) -> Result<Self, EngineError>;
+    /// Replaces the data, those of `old` included, by what [`Self::snapshot`] wrote.
+    fn install(snapshot: &[u8], old: Option<&Self>, batch: &mut Batch) -> Result<Self, EngineError>;
 
     /// A hash of the data and the descriptor: equal on all replicas at the same index.
     fn data_hash(&self) -> u64;
+}
+
+/// A change of a group's membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberChange {
+    /// A peer with the role that it is to have.
+    Put(Peer),
+    /// A replica that is to go.
+    Remove(ReplicaId),
 }
 
 /// How a proposal ended.
@@ -91,6 +111,9 @@ pub enum Refused {
     /// Leadership is being handed over.
     #[error("leadership is being handed over")]
     Transferring,
+    /// A leader does not remove itself: it would have to tell the others of it when it is no more.
+    #[error("the leader does not remove itself")]
+    IsLeader,
     /// Another membership change is under way.
     #[error("another membership change is under way")]
     ChangePending,
@@ -120,6 +143,8 @@ pub struct GroupConfig {
     pub proposals_max: usize,
     /// Reads that may wait in a group.
     pub reads_max: usize,
+    /// A tick in time: what silence is told in.
+    pub tick: Duration,
 }
 
 impl GroupConfig {
@@ -135,6 +160,7 @@ impl GroupConfig {
             compact_threshold: config.raft.raft_log.compact_threshold,
             proposals_max: config.limits.proposals_pending_max,
             reads_max: config.limits.reads_pending_max,
+            tick: config.raft.tick_interval,
         }
     }
 }

@@ -16,6 +16,9 @@ use crate::{
 pub struct GroupRow {
     /// The replica that lives here.
     pub replica: ReplicaId,
+    /// The membership in which whoever called this replica into being counted on it: only a later one without it means
+    /// that it was removed.
+    pub born: u64,
     /// The last applied entry's index; zero before the first snapshot.
     pub applied: u64,
     /// Its term.
@@ -36,9 +39,10 @@ pub struct GroupRow {
 
 impl GroupRow {
     /// A replica that waits for its first snapshot.
-    pub fn uninitialised(replica: ReplicaId) -> GroupRow {
+    pub fn uninitialised(replica: ReplicaId, born: u64) -> GroupRow {
         GroupRow {
             replica,
+            born,
             applied: 0,
             applied_term: 0,
             rolling: 0,
@@ -55,6 +59,7 @@ impl GroupRow {
         let of = |role| peers.iter().filter(|peer| peer.role == role).map(|peer| peer.replica.0).collect();
         GroupRow {
             replica,
+            born: 0,
             applied: FIRST_INDEX,
             applied_term: FIRST_INDEX,
             rolling: 0,

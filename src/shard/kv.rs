@@ -2,24 +2,27 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Command, Reply};
+use super::{Command, Event, Preparation, Reply, Sums};
 use crate::{
     engine::{Batch, EngineError, Table, View},
-    raft::{GroupRow, Machine},
-    types::{Peer, PeerRole, ReplicaId, Shard, ShardId},
+    planted::{Bug, planted},
+    raft::{Machine, MemberChange},
+    types::{Epoch, KeyRange, Peer, PeerRole, ReplicaId, Shard},
     wire::{decode, encode},
 };
 
 /// One replica's copy of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KvMachine {
-    shard: Shard,
-    /// Bytes of keys and values.
-    bytes: u64,
-    /// Sum over all keys of a hash of key and value: does not depend on the order in which they were written.
-    content: u64,
+    pub(super) shard: Shard,
+    /// Of all rows in the range.
+    pub(super) sums: Sums,
+    pub(super) preparation: Option<Preparation>,
+    /// What happened since the store asked last.
+    #[serde(skip)]
+    pub(super) events: Vec<Event>,
 }
 
 /// A snapshot: the machine's row and every key. One message in this version; it is bounded by the frame size.
@@ -30,9 +33,14 @@ struct KvSnapshot {
 }
 
 impl KvMachine {
+    /// A shard whose rows add up to `sums`.
+    pub fn new(shard: Shard, sums: Sums) -> KvMachine {
+        KvMachine { shard, sums, preparation: None, events: Vec::new() }
+    }
+
     /// A shard without keys.
     pub fn empty(shard: Shard) -> KvMachine {
-        KvMachine { shard, bytes: 0, content: 0 }
+        KvMachine::new(shard, Sums::default())
     }
 
     /// The descriptor.
@@ -42,23 +50,23 @@ impl KvMachine {
 
     /// Bytes of keys and values.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.sums.bytes
     }
 
-    /// Recounts bytes and content hash from the rows: what the counters must be.
-    pub fn recount(&self, view: &View) -> Result<(u64, u64), EngineError> {
-        let mut sums = (0, 0u64);
-        for row in view.scan(Table::Data, &self.shard.range.start, &self.shard.range.end)? {
-            let (key, value) = row?;
-            sums.0 += (key.len() + value.len()) as u64;
-            sums.1 = sums.1.wrapping_add(hash(&key, &value));
-        }
-        Ok(sums)
+    /// Size and content.
+    pub fn sums(&self) -> Sums {
+        self.sums
+    }
+
+    /// The split that was prepared last and not done.
+    pub fn preparation(&self) -> Option<&Preparation> {
+        self.preparation.as_ref()
     }
 
     /// Whether the counters are what the rows say.
     pub fn is_counted_right(&self, view: &View) -> Result<bool, EngineError> {
-        Ok(self.recount(view)? == (self.bytes, self.content))
+        let range = &self.shard.range;
+        Ok(Sums::count(view.scan(Table::Data, &range.start, &range.end)?)? == self.sums)
     }
 
     fn change(
@@ -68,22 +76,28 @@ impl KvMachine {
         new: Option<Bytes>,
         batch: &mut Batch,
     ) -> Result<Reply, EngineError> {
-        if version != self.shard.epoch.version || !self.shard.range.contains(&key) {
+        let is_current = version == self.shard.epoch.version && self.shard.range.contains(&key);
+        if !is_current && !planted(Bug::DropEpochCheck) {
             return Ok(Reply::Void(self.shard.clone()));
         }
         if let Some(old) = batch.get(Table::Data, &key)? {
-            self.bytes -= (key.len() + old.len()) as u64;
-            self.content = self.content.wrapping_sub(hash(&key, &old));
+            self.count(&key, |sums| sums.minus(Sums::of(&key, &old)));
         }
         match new {
             Some(value) => {
-                self.bytes += (key.len() + value.len()) as u64;
-                self.content = self.content.wrapping_add(hash(&key, &value));
+                self.count(&key, |sums| sums.plus(Sums::of(&key, &value)));
                 batch.put(Table::Data, key.to_vec(), value);
             }
             None => batch.delete(Table::Data, key.to_vec()),
         }
         Ok(Reply::Written)
+    }
+
+    fn count(&mut self, key: &[u8], change: impl Fn(Sums) -> Sums) {
+        self.sums = change(self.sums);
+        if let Some(preparation) = self.preparation.as_mut().filter(|preparation| key < &preparation.key[..]) {
+            preparation.changed = change(preparation.changed);
+        }
     }
 
     fn change_peer(&mut self, conf_ver: u64, peer: Peer) -> Reply {
@@ -93,8 +107,29 @@ impl KvMachine {
         self.shard.peers.retain(|old| old.replica != peer.replica);
         self.shard.peers.push(peer);
         self.shard.peers.sort_by_key(|peer| peer.replica);
+        self.changed_members(None)
+    }
+
+    fn remove_peer(&mut self, conf_ver: u64, replica: ReplicaId) -> Reply {
+        let Some(gone) = self.shard.peer(replica).copied().filter(|peer| self.may_go(peer)) else {
+            return Reply::Void(self.shard.clone());
+        };
+        if conf_ver != self.shard.epoch.conf_ver {
+            return Reply::Void(self.shard.clone());
+        }
+        self.shard.peers.retain(|peer| peer.replica != replica);
+        self.changed_members(Some(gone))
+    }
+
+    fn changed_members(&mut self, removed: Option<Peer>) -> Reply {
         self.shard.epoch.conf_ver += 1;
+        self.events.push(Event::Described { shard: self.shard.clone(), removed });
         Reply::Changed(self.shard.clone())
+    }
+
+    /// The last voter stays.
+    fn may_go(&self, peer: &Peer) -> bool {
+        peer.role == PeerRole::Learner || self.shard.voters().count() > 1
     }
 
     /// A new replica starts as a learner on a store that has none; a learner becomes a voter where it is.
@@ -112,6 +147,7 @@ impl KvMachine {
 impl Machine for KvMachine {
     type Command = Command;
     type Reply = Reply;
+    type Event = Event;
 
     fn open(row: &[u8], _view: &View) -> Result<KvMachine, EngineError> {
         Ok(decode(row)?)
@@ -126,12 +162,16 @@ impl Machine for KvMachine {
             Command::Set { version, key, value } => self.change(version, key, Some(value), batch),
             Command::Delete { version, key } => self.change(version, key, None, batch),
             Command::ChangePeer { conf_ver, peer } => Ok(self.change_peer(conf_ver, peer)),
+            Command::RemovePeer { conf_ver, replica } => Ok(self.remove_peer(conf_ver, replica)),
+            Command::PrepareSplit { version, key, shard } => Ok(self.prepare_split(version, key, shard)),
+            Command::Split { epoch, shard, replicas, left } => self.split(epoch, shard, &replicas, left),
         }
     }
 
-    fn membership(command: &Command) -> Option<Peer> {
+    fn membership(command: &Command) -> Option<MemberChange> {
         match command {
-            Command::ChangePeer { peer, .. } => Some(*peer),
+            Command::ChangePeer { peer, .. } => Some(MemberChange::Put(*peer)),
+            Command::RemovePeer { replica, .. } => Some(MemberChange::Remove(*replica)),
             _ => None,
         }
     }
@@ -144,6 +184,18 @@ impl Machine for KvMachine {
         self.shard.peer(replica).copied()
     }
 
+    fn epoch(&self) -> Epoch {
+        self.shard.epoch
+    }
+
+    fn range(&self) -> Option<&KeyRange> {
+        Some(&self.shard.range)
+    }
+
+    fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
     fn snapshot(row: &[u8], view: &View) -> Result<Vec<u8>, EngineError> {
         let machine: KvMachine = decode(row)?;
         let range = &machine.shard.range;
@@ -151,34 +203,24 @@ impl Machine for KvMachine {
         Ok(encode(&KvSnapshot { machine, rows }))
     }
 
-    fn install(snapshot: &[u8], batch: &mut Batch) -> Result<KvMachine, EngineError> {
-        let KvSnapshot { machine, rows } = decode(snapshot)?;
-        let range = &machine.shard.range;
-        for (key, _) in batch.scan(Table::Data, &range.start, &range.end)? {
-            batch.delete(Table::Data, key);
+    fn install(snapshot: &[u8], old: Option<&KvMachine>, batch: &mut Batch) -> Result<KvMachine, EngineError> {
+        let KvSnapshot { mut machine, rows } = decode(snapshot)?;
+        // The old range may reach further than the new one: what is right of a split that this replica never saw.
+        let ranges = [Some(&machine.shard.range), old.map(|old| &old.shard.range)];
+        for range in ranges.into_iter().flatten() {
+            for (key, _) in batch.scan(Table::Data, &range.start, &range.end)? {
+                batch.delete(Table::Data, key);
+            }
         }
         for (key, value) in rows {
-            assert!(range.contains(&key), "a snapshot holds a key outside of its range");
+            assert!(machine.shard.range.contains(&key), "a snapshot holds a key outside of its range");
             batch.put(Table::Data, key, value);
         }
+        machine.events.push(Event::Described { shard: machine.shard.clone(), removed: None });
         Ok(machine)
     }
 
     fn data_hash(&self) -> u64 {
-        xxh3_64_with_seed(&encode(&self.shard), self.content ^ self.bytes)
+        xxh3_64(&encode(self))
     }
-}
-
-/// The value of `key` in `view`, and the descriptor that says whether the shard still owns it: both of one moment.
-pub fn read(view: &View, shard: ShardId, key: &[u8]) -> Result<Result<Option<Bytes>, Option<Shard>>, EngineError> {
-    let Some(row) = GroupRow::read(view, shard)?.filter(GroupRow::is_initialised) else { return Ok(Err(None)) };
-    let machine: KvMachine = decode(&row.machine)?;
-    if !machine.shard.range.contains(key) {
-        return Ok(Err(Some(machine.shard)));
-    }
-    Ok(Ok(view.get(Table::Data, key)?))
-}
-
-fn hash(key: &[u8], value: &[u8]) -> u64 {
-    xxh3_64_with_seed(value, xxh3_64(key))
 }

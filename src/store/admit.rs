@@ -1,76 +1,22 @@
 //! Requests: admitted to a shard's log or its reads, or refused in a way that teaches; and their answers.
 
-use super::{Input, Origin, Send, Store, Ticket, Waiting, births::Birth, route};
+use super::{Origin, Send, Store, Ticket, Waiting, route};
 use crate::{
     engine::{EngineError, View},
     planted::{Bug, planted},
     raft::{Outcome, Refused},
     shard::{self, Command, Reply},
-    types::{Instant, PeerRole, ShardId, StoreId},
-    wire::{DataReply, DataRequest, Op, RaftMessage, Refusal, ShardOrder},
+    types::{KeyRange, Shard, ShardId, ShardRoute},
+    wire::{DataReply, DataRequest, Op, Refusal},
 };
 
+/// Routes that one refusal teaches.
+const SIBLINGS_MAX: usize = 64;
+/// Bytes of rows in one answer to a scan.
+const SCAN_BYTES_MAX: usize = 4 << 20;
+
 impl Store {
-    /// Takes an input. Never blocks and never touches the disk.
-    pub fn step(&mut self, now: Instant, input: Input) {
-        match input {
-            Input::Tick => self.tick(now),
-            Input::Raft(message) => self.step_raft(message),
-            Input::Request { ticket, origin, request } => self.request(ticket, origin, request),
-            Input::StoreOrders(orders) => orders.create.into_iter().for_each(|shard| self.bear(shard)),
-            Input::ShardOrders(orders) => orders.into_iter().for_each(|order| self.obey(order)),
-            Input::Unreachable(store) => self.unreachable(store),
-            Input::Space { capacity, available } => self.space = (capacity, available),
-            Input::HandOver => self.hand_over(),
-        }
-    }
-
-    fn step_raft(&mut self, message: RaftMessage) {
-        let shard = message.shard;
-        if message.to.store != self.id || self.quarantined.contains_key(&shard) {
-            return;
-        }
-        match self.groups.get_mut(&shard) {
-            Some(group) if group.replica() == message.to.replica => {
-                group.step(message);
-                self.touch(shard);
-            }
-            Some(_) => {}
-            None => self.births.extend(Birth::of_message(&message)),
-        }
-    }
-
-    fn unreachable(&mut self, store: StoreId) {
-        for group in self.groups.values_mut().filter(|group| group.leads()) {
-            let peer = group.machine().and_then(|machine| machine.shard().peer_on(store)).copied();
-            if let Some(peer) = peer {
-                group.unreachable(peer.replica);
-            }
-        }
-    }
-
-    fn hand_over(&mut self) {
-        for (shard, group) in &mut self.groups {
-            group.hand_over();
-            self.dirty.insert(*shard);
-        }
-    }
-
-    fn obey(&mut self, ShardOrder { shard, change }: ShardOrder) {
-        let Some(group) = self.groups.get_mut(&shard.id) else { return };
-        let Some(machine) = group.machine() else { return };
-        let conf_ver = machine.shard().epoch.conf_ver;
-        let is_behind = change.role == PeerRole::Voter && !group.status().caught_up.contains(&change.replica);
-        if conf_ver != shard.epoch.conf_ver || is_behind {
-            return;
-        }
-        self.next_token += 1;
-        // Nobody waits: the next heartbeat shows what came of it.
-        let _ = group.propose(self.next_token, &Command::ChangePeer { conf_ver, peer: change });
-        self.touch(shard.id);
-    }
-
-    fn request(&mut self, ticket: Ticket, origin: Option<Origin>, request: DataRequest) {
+    pub(super) fn request(&mut self, ticket: Ticket, origin: Option<Origin>, request: DataRequest) {
         let is_new = origin.is_none_or(|origin| self.doubles.is_new(origin));
         if !is_new && !planted(Bug::ProposeDoubled) {
             // No answer: the first copy's answer is on its way, and "refused" would be a lie about it.
@@ -87,29 +33,43 @@ impl Store {
         if let Some(why) = self.quarantined.get(&shard) {
             return Err(Refusal::Unavailable(format!("the replica of {shard} is quarantined: {why}")));
         }
-        let overlapping = || -> Vec<_> {
-            let routes = self.groups.values().filter_map(route);
-            routes.filter(|route| route.shard.range.contains(op.key())).collect()
-        };
-        let Some(group) = self.groups.get(&shard) else {
-            let routes = overlapping();
+        let Some((group, here)) = self.groups.get(&shard).and_then(|group| Some((group, route(group)?))) else {
+            let routes = self.siblings(None, op.key());
             return Err(if routes.is_empty() { Refusal::NoSuchShard(shard) } else { Refusal::StaleEpoch(routes) });
         };
-        let Some(here) = route(group) else { return Err(Refusal::NoSuchShard(shard)) };
         if here.shard.epoch.version != epoch.version || !here.shard.range.contains(op.key()) {
-            return Err(Refusal::StaleEpoch(overlapping()));
+            return Err(Refusal::StaleEpoch(self.siblings(Some(&here.shard), op.key())));
+        }
+        if here.shard.peer(group.replica()).is_none() {
+            return Err(Refusal::NotLeader(Box::new(ShardRoute { leader: None, ..here })));
         }
         if self.waiting.len() >= self.config.requests_max {
             return Err(Refusal::Overloaded("too many requests wait in this store".into()));
         }
+        if let Op::Split { key } = op {
+            return self.split_at(ticket, shard, key);
+        }
         self.enter(ticket, shard, epoch.version, op).map_err(|refused| refusal(refused, here))
+    }
+
+    /// What a request for a stale range is taught: the shard that it named, the one that holds the key, and those
+    /// between them, which came from the same splits.
+    fn siblings(&self, named: Option<&Shard>, key: &[u8]) -> Vec<ShardRoute> {
+        let mut range = KeyRange { start: key.to_vec(), end: [key, &[0]].concat() };
+        if let Some(named) = named.filter(|named| *named.range.start < *key) {
+            range.start.clone_from(&named.range.start);
+        }
+        let shards: Vec<_> = self.ranges.overlapping(&range).collect();
+        let last = shards.len().saturating_sub(SIBLINGS_MAX);
+        shards[last..].iter().filter_map(|shard| route(self.groups.get(shard)?)).collect()
     }
 
     fn check_limits(&self, op: &Op) -> Result<(), Refusal> {
         let key_bytes = op.key().len();
-        if key_bytes == 0 || key_bytes > self.config.key_bytes_max {
+        let least = usize::from(!matches!(op, Op::Scan { .. }));
+        if key_bytes < least || key_bytes > self.config.key_bytes_max {
             let max = self.config.key_bytes_max;
-            return Err(Refusal::Invalid(format!("key: {key_bytes} bytes; 1 to {max} are valid")));
+            return Err(Refusal::Invalid(format!("key: {key_bytes} bytes; {least} to {max} are valid")));
         }
         match op {
             Op::Set { value, .. } if value.len() > self.config.value_bytes_max => Err(Refusal::Invalid(format!(
@@ -126,7 +86,8 @@ impl Store {
         let token = self.next_token;
         let group = self.groups.get_mut(&shard).expect("looked up by admit");
         match &op {
-            Op::Get { .. } => group.read(token)?,
+            Op::Get { .. } | Op::Scan { .. } => group.read(token)?,
+            Op::Split { .. } => unreachable!("a split has a job of its own"),
             Op::Set { key, value } => {
                 group.propose(token, &Command::Set { version, key: key.clone(), value: value.clone() })?;
             }
@@ -158,12 +119,15 @@ impl Store {
 
     /// The answer to a proposal that ended.
     pub(super) fn answer_outcome(&mut self, token: u64, outcome: Outcome<Reply>) -> Option<Send> {
-        let Waiting { ticket, shard, .. } = self.waiting.remove(&token)?;
+        if self.split_outcome(token, &outcome) {
+            return None;
+        }
+        let Waiting { ticket, shard, op } = self.waiting.remove(&token)?;
         let reply = match outcome {
             Outcome::Applied(Reply::Written) => DataReply::Written,
-            Outcome::Applied(Reply::Void(now) | Reply::Changed(now)) => DataReply::Refused(Refusal::StaleEpoch(
-                self.groups.get(&shard).and_then(route).filter(|route| route.shard == now).into_iter().collect(),
-            )),
+            Outcome::Applied(Reply::Void(now) | Reply::Changed(now)) => {
+                DataReply::Refused(Refusal::StaleEpoch(self.siblings(Some(&now), op.key())))
+            }
             Outcome::Refused(refused) => DataReply::Refused(self.refusal_of(shard, refused)),
             Outcome::Unknown => DataReply::Unknown("leadership was lost before the write was decided".into()),
         };
@@ -173,12 +137,18 @@ impl Store {
     /// The answer to a read that may be done now, on `view`.
     pub(super) fn answer_read(&mut self, token: u64, view: &View) -> Result<Option<Send>, EngineError> {
         let Some(Waiting { ticket, shard, op }) = self.waiting.remove(&token) else { return Ok(None) };
-        let reply = match shard::read(view, shard, op.key())? {
-            Ok(value) => DataReply::Value(value),
-            Err(_) => {
-                DataReply::Refused(Refusal::StaleEpoch(self.groups.get(&shard).and_then(route).into_iter().collect()))
+        let read = match &op {
+            Op::Scan { range, rows_max, bytes_max } => {
+                let bytes_max = (*bytes_max as usize).min(SCAN_BYTES_MAX);
+                let page = shard::scan(view, shard, range, *rows_max as usize, bytes_max)?;
+                page.map(|page| DataReply::Rows { rows: page.rows, next: page.next })
             }
+            _ => shard::read(view, shard, op.key())?.map(DataReply::Value),
         };
+        let reply = read.unwrap_or_else(|shard::NotOwned| {
+            let named = self.groups.get(&shard).and_then(|group| group.machine()).map(|machine| machine.shard());
+            DataReply::Refused(Refusal::StaleEpoch(self.siblings(named, op.key())))
+        });
         Ok(Some(Send::Reply { ticket, reply }))
     }
 
@@ -196,11 +166,11 @@ impl Store {
     }
 }
 
-fn refusal(refused: Refused, here: crate::types::ShardRoute) -> Refusal {
+fn refusal(refused: Refused, here: ShardRoute) -> Refusal {
     match refused {
         Refused::NotLeader => Refusal::NotLeader(Box::new(here)),
         Refused::Overloaded => Refusal::Overloaded(refused.to_string()),
-        Refused::Transferring | Refused::ChangePending => Refusal::Unavailable(refused.to_string()),
+        Refused::Transferring | Refused::ChangePending | Refused::IsLeader => Refusal::Unavailable(refused.to_string()),
         Refused::TooLarge => Refusal::Invalid(format!("the request is {refused}")),
     }
 }

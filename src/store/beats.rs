@@ -16,8 +16,11 @@ impl Store {
             if group.has_work() {
                 self.dirty.insert(*shard);
             }
+            self.status.touch(*shard);
         }
-        self.status_version += 1;
+        self.tick_lingering();
+        self.look_for_splits(now);
+        self.ask_membership(now);
         self.beat_store(now);
         self.beat_shards(now);
     }
@@ -55,7 +58,10 @@ impl Store {
                 beats.push(beat);
             }
         }
-        if !beats.is_empty() {
+        // An empty one fetches what Prophet has decided meanwhile.
+        let is_due = now >= self.next_fetch;
+        if !beats.is_empty() || is_due {
+            self.next_fetch = now + self.config.shard_beat / 4;
             self.early.now.push(Send::ShardBeats(beats));
         }
     }

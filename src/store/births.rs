@@ -1,41 +1,51 @@
-//! How replicas come to be: by Prophet's order to create a shard's first replica, or by a message of a leader that
-//! counts on one.
+//! How replicas come to be: by Prophet's order to create a shard's first replica, by a message of a leader that counts on
+//! one, or by a split of the shard that held the keys.
+//!
+//! Invariants:
+//! - a replica is born only where its id is later than every one that was destroyed here;
+//! - a replica without data is born only where no other replica holds any of its keys: until the split that makes room
+//!   for it is applied here, its messages are dropped, and requests for its vote wait;
+//! - a split gives the new replica its data *and* leaves it the vote that it gave before.
 
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
 
-use super::Store;
+use super::{Store, StoreReady};
 use crate::{
     engine::{Batch, EngineError, View},
     raft::Group,
     shard::KvMachine,
-    types::{ReplicaId, Shard, ShardId},
+    types::{Fact, ReplicaId, Shard, ShardId},
     wire::RaftMessage,
 };
+
+/// Messages that wait for one replica that is not there yet.
+const HELD_MAX: usize = 8;
+/// Replicas that are not there yet and have messages waiting.
+const UNBORN_MAX: usize = 1024;
 
 /// A replica that is to be.
 pub(super) enum Birth {
     /// The first replica of a new shard: empty, with data at once.
     First(Shard),
     /// A replica that waits for its snapshot.
-    Waiting(ShardId, ReplicaId),
+    Waiting {
+        shard: ShardId,
+        replica: ReplicaId,
+        /// `conf_ver` of the leader that counts on it.
+        born: u64,
+    },
+}
+
+fn kind(message: &RaftMessage) -> Option<MessageType> {
+    Message::parse_from_bytes(&message.message).ok().map(|inner| inner.get_msg_type())
 }
 
 impl Birth {
-    /// Only a leader's message bears: a vote must not be asked of a replica that nobody has counted yet.
-    pub fn of_message(message: &RaftMessage) -> Option<Birth> {
-        let inner = Message::parse_from_bytes(&message.message).ok()?;
-        let leads = matches!(
-            inner.get_msg_type(),
-            MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot
-        );
-        (leads && inner.to == message.to.replica.0).then_some(Birth::Waiting(message.shard, message.to.replica))
-    }
-
     fn shard(&self) -> ShardId {
         match self {
             Birth::First(shard) => shard.id,
-            Birth::Waiting(shard, _) => *shard,
+            Birth::Waiting { shard, .. } => *shard,
         }
     }
 }
@@ -43,12 +53,47 @@ impl Birth {
 impl Store {
     /// Prophet wants the first replica of a new shard here. Asking again changes nothing.
     pub(super) fn bear(&mut self, shard: Shard) {
-        if shard.peer_on(self.id).is_some() {
+        let free = self.ranges.overlapping(&shard.range).next().is_none() && !self.garbage.overlaps(&shard.range);
+        let is_new = shard.peer_on(self.id).is_some_and(|peer| !self.is_buried(shard.id, peer.replica));
+        if free && is_new {
             self.births.push(Birth::First(shard));
         }
     }
 
-    pub(super) fn write_births(&mut self, batch: &mut Batch) {
+    /// A message for a replica that is not here. Only a leader's message bears: a vote must not be asked of a replica that
+    /// nobody has counted yet.
+    pub(super) fn unborn(&mut self, message: RaftMessage) {
+        let RaftMessage { shard, to, epoch, .. } = message;
+        match kind(&message) {
+            Some(MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot) => {
+                if message.range.as_ref().is_some_and(|range| self.has_room(shard, range)) {
+                    self.births.push(Birth::Waiting { shard, replica: to.replica, born: epoch.conf_ver });
+                }
+            }
+            Some(MessageType::MsgRequestPreVote | MessageType::MsgRequestVote) => self.hold(message),
+            _ => {}
+        }
+    }
+
+    fn hold(&mut self, message: RaftMessage) {
+        if !self.held.contains_key(&message.shard) && self.held.len() >= UNBORN_MAX {
+            self.held.pop_first();
+        }
+        let held = self.held.entry(message.shard).or_default();
+        held.retain(|before| before.from.replica != message.from.replica || kind(before) != kind(&message));
+        if held.len() < HELD_MAX {
+            held.push(message);
+        }
+    }
+
+    /// Whether no other replica, and no rest of one, holds any of these keys; nor one that is being installed.
+    pub(super) fn has_room(&self, shard: ShardId, range: &crate::types::KeyRange) -> bool {
+        self.ranges.overlapping(range).all(|other| other == shard)
+            && !self.garbage.overlaps(range)
+            && !self.reserved.iter().any(|(other, reserved)| *other != shard && reserved.overlaps(range))
+    }
+
+    pub(super) fn write_births(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
         for birth in std::mem::take(&mut self.births) {
             let id = birth.shard();
             if self.groups.contains_key(&id) || self.quarantined.contains_key(&id) || !self.opening.insert(id) {
@@ -58,17 +103,61 @@ impl Store {
                 Birth::First(shard) => {
                     let replica = shard.peer_on(self.id).expect("checked when it was ordered").replica;
                     let peers = shard.peers.clone();
-                    Group::write_first(id, replica, &peers, &KvMachine::empty(shard), batch);
+                    self.ranges.set(id, &shard.range);
+                    Group::write_first(id, replica, &peers, &KvMachine::empty(shard), batch)?;
                 }
-                Birth::Waiting(_, replica) => Group::<KvMachine>::write_uninitialised(id, replica, batch),
+                Birth::Waiting { replica, born, .. } => {
+                    Group::<KvMachine>::write_uninitialised(id, replica, born, batch);
+                }
             }
         }
+        Ok(())
+    }
+
+    /// The right part of a shard is a shard of its own now.
+    pub(super) fn split_off(
+        &mut self,
+        left: Shard,
+        right: KvMachine,
+        batch: &mut Batch,
+        out: &mut StoreReady,
+    ) -> Result<(), EngineError> {
+        let parent = &self.groups[&left.id];
+        let (replica, leads) = (parent.replica(), parent.leads());
+        let shard = right.shard().clone();
+        self.ranges.set(left.id, &left.range);
+        out.facts.push(Fact::Split { replica, left, right: shard.clone() });
+        let here = shard.peer_on(self.id).map(|peer| peer.replica);
+        let newer = |id| self.groups.get(&shard.id).is_some_and(|group| group.replica() > id);
+        let Some(replica) = here.filter(|id| !self.is_buried(shard.id, *id) && !newer(*id)) else {
+            // It was destroyed here before it was born, so its rows are nobody's.
+            self.garbage.add(shard.id, ReplicaId::NONE, shard.range, batch);
+            return Ok(());
+        };
+        // One that waited here without data has nothing but its vote, which stays on disk.
+        self.groups.remove(&shard.id);
+        self.dirty.remove(&shard.id);
+        self.ranges.set(shard.id, &shard.range);
+        Group::write_first(shard.id, replica, &shard.peers, &right, batch)?;
+        self.opening.insert(shard.id);
+        if leads {
+            self.heirs.insert(shard.id);
+        }
+        Ok(())
     }
 
     /// Opens what the last batch made durable.
     pub(super) fn open_born(&mut self, view: &View) -> Result<(), EngineError> {
         for shard in std::mem::take(&mut self.opening) {
             self.open_group(shard, view)?;
+            let held = self.held.remove(&shard).unwrap_or_default();
+            let Some(group) = self.groups.get_mut(&shard) else { continue };
+            let replica = group.replica();
+            held.into_iter().filter(|message| message.to.replica == replica).for_each(|message| group.step(message));
+            // Its parent led here: it needs not wait for a time-out to lead too.
+            if self.heirs.remove(&shard) {
+                group.campaign();
+            }
         }
         Ok(())
     }

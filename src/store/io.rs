@@ -6,8 +6,8 @@ use crate::{
     config::Config,
     raft::GroupConfig,
     store::Origin,
-    types::{Fact, ShardId, ShardRoute, StoreId},
-    wire::{DataReply, DataRequest, RaftMessage, ShardBeat, ShardOrder, StoreOrders},
+    types::{Fact, ReplicaId, ShardId, ShardRoute, StoreId},
+    wire::{DataReply, DataRequest, MembershipAsk, RaftMessage, Removal, ShardBeat, ShardOrder, StoreOrders},
 };
 
 /// The way back to whoever asked; the driver keeps what it stands for.
@@ -34,6 +34,15 @@ pub enum Input {
     StoreOrders(StoreOrders),
     /// Prophet answered the shards' heartbeats.
     ShardOrders(Vec<ShardOrder>),
+    /// Prophet's ids for a split that this store asked for; `None` if it has no answer.
+    SplitIds {
+        /// The shard that is to be split.
+        shard: ShardId,
+        /// The new shard and its replicas.
+        ids: Option<(ShardId, Vec<ReplicaId>)>,
+    },
+    /// A peer, or Prophet, says that a replica is no member any more.
+    Removed(Removal),
     /// Nothing gets to that store just now.
     Unreachable(StoreId),
     /// The disk's capacity and free space in bytes.
@@ -84,6 +93,24 @@ pub enum Send {
     },
     /// Heartbeats of the shards that are led here.
     ShardBeats(Vec<ShardBeat>),
+    /// Tells a replica that it was removed.
+    Removed {
+        /// Its store.
+        to: StoreId,
+        /// What it is told.
+        removal: Removal,
+    },
+    /// Asks Prophet whether these replicas are still members.
+    AskMembership(Vec<MembershipAsk>),
+    /// Asks Prophet for the ids of a split.
+    AskSplitIds {
+        /// The shard that is to be split.
+        shard: ShardId,
+        /// Replicas that the new shard will have.
+        replicas: u32,
+    },
+    /// What the node shows of its replicas has changed.
+    Status(StatusChange),
 }
 
 /// What a turn of a store gives.
@@ -112,11 +139,15 @@ pub struct StoreConfig {
     pub value_bytes_max: usize,
     /// Requests that may wait at once.
     pub requests_max: usize,
+    /// Bytes of keys and values over which a shard is split.
+    pub shard_capacity: u64,
+    /// Between two times that replicas ask Prophet whether they are still members.
+    pub membership_check: Duration,
 }
 
 impl StoreConfig {
     /// As the configuration file says.
-    pub fn new(config: &Config) -> StoreConfig {
+    pub fn new(config: &Config, shard_capacity: u64) -> StoreConfig {
         StoreConfig {
             group: GroupConfig::new(config),
             store_beat: config.store_heartbeat_effective(),
@@ -124,8 +155,21 @@ impl StoreConfig {
             key_bytes_max: config.limits.key_bytes_max,
             value_bytes_max: config.limits.value_bytes_max,
             requests_max: config.limits.requests_in_flight_max * 8,
+            shard_capacity,
+            membership_check: config.replication.shard_state_check_duration,
         }
     }
+}
+
+/// What changed of what a node shows of its replicas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatusChange {
+    /// Replicas that are new, or whose descriptor, leader or term is another one.
+    pub changed: Vec<ShardRoute>,
+    /// Shards that have no replica here any more.
+    pub gone: Vec<ShardId>,
+    /// All replicas that were stopped, and why, if that changed.
+    pub quarantined: Option<BTreeMap<ShardId, String>>,
 }
 
 /// What a node shows of its replicas.
@@ -137,6 +181,4 @@ pub struct StoreStatus {
     pub routes: Vec<ShardRoute>,
     /// Replicas that were stopped, and why.
     pub quarantined: BTreeMap<ShardId, String>,
-    /// How many replicas lead.
-    pub leading: u64,
 }

@@ -1,4 +1,5 @@
-//! All replicas of one node, as one value: routing of raft messages, admission of requests, births, heartbeats.
+//! All replicas of one node, as one value: routing of raft messages, admission of requests, births and deaths, splits,
+//! heartbeats.
 //!
 //! Turned by the driver: [`Store::step`] takes an input, [`Store::ready`] fills one batch for every shard that moved,
 //! [`Store::advance`] says that it is durable.
@@ -12,21 +13,28 @@
 mod admit;
 mod beats;
 mod births;
+mod deaths;
 mod doubles;
+mod garbage;
 mod io;
+mod messages;
+mod ranges;
+mod split;
+mod status;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use doubles::{Doubles, Origin};
-pub use io::{Input, Send, StoreConfig, StoreReady, StoreStatus, Ticket};
+pub use io::{Input, Send, StatusChange, StoreConfig, StoreReady, StoreStatus, Ticket};
 
+use self::{garbage::Garbage, ranges::Ranges, split::Splits};
 use crate::{
     engine::{EngineError, Table, View},
     raft::{Group, GroupRow},
     shard::KvMachine,
-    types::{Boot, Epoch, Instant, ReplicaId, Rng, ShardId, ShardRoute, StoreId},
-    wire::Op,
+    types::{Boot, Epoch, Fact, Instant, KeyRange, ReplicaId, Rng, ShardId, ShardRoute, StoreId},
+    wire::{Op, RaftMessage},
 };
 
 /// Who waits for a proposal or a read.
@@ -48,7 +56,23 @@ pub struct Store {
     groups: BTreeMap<ShardId, Group<KvMachine>>,
     /// Replicas that contradicted themselves: stopped, reported, not served.
     quarantined: BTreeMap<ShardId, String>,
+    /// Which replica holds which keys.
+    ranges: Ranges,
+    /// Keys of the snapshots that this turn installs.
+    reserved: BTreeMap<ShardId, KeyRange>,
+    /// Of each shard, the least replica id that may still be born here.
+    tombs: BTreeMap<ShardId, ReplicaId>,
+    garbage: Garbage,
+    splits: Splits,
+    /// Replicas that this turn destroys.
+    dying: BTreeSet<ShardId>,
+    /// Leaders that were removed, and the ticks that they stay to tell the others.
+    lingering: BTreeMap<ShardId, usize>,
     births: Vec<births::Birth>,
+    /// Requests for the vote of a replica that is not there yet.
+    held: BTreeMap<ShardId, Vec<RaftMessage>>,
+    /// Replicas that are to campaign when they are opened, since their parent leads here.
+    heirs: BTreeSet<ShardId>,
     /// Written by the batch under way; opened once it is durable.
     opening: BTreeSet<ShardId>,
     /// Groups that may have work.
@@ -59,11 +83,14 @@ pub struct Store {
     next_token: u64,
     doubles: Doubles,
     early: StoreReady,
+    now: Instant,
     next_store_beat: Instant,
     next_shard_beat: Instant,
+    next_membership_ask: Instant,
+    next_fetch: Instant,
     announced: BTreeMap<ShardId, Announced>,
     space: (u64, u64),
-    status_version: u64,
+    status: status::Shown,
 }
 
 impl Store {
@@ -77,7 +104,16 @@ impl Store {
             rng: rng.fork(),
             groups: BTreeMap::new(),
             quarantined: BTreeMap::new(),
+            ranges: Ranges::default(),
+            reserved: BTreeMap::new(),
+            tombs: BTreeMap::new(),
+            garbage: Garbage::open(view)?,
+            splits: Splits::default(),
+            dying: BTreeSet::new(),
+            lingering: BTreeMap::new(),
             births: Vec::new(),
+            held: BTreeMap::new(),
+            heirs: BTreeSet::new(),
             opening: BTreeSet::new(),
             dirty: BTreeSet::new(),
             turned: Vec::new(),
@@ -85,19 +121,22 @@ impl Store {
             next_token: 1,
             doubles: Doubles::default(),
             early: StoreReady::default(),
+            now: Instant::default(),
             next_store_beat: Instant::default(),
             next_shard_beat: Instant::default(),
+            next_membership_ask: Instant::default(),
+            next_fetch: Instant::default(),
             announced: BTreeMap::new(),
             space: (0, 0),
-            status_version: 1,
+            status: status::Shown::default(),
         };
+        store.read_tombs(view)?;
         for row in view.scan(Table::Group, &[], &[])? {
             let (key, _) = row?;
             let id = key.as_slice().try_into().map(u64::from_be_bytes);
             let id = id.map_err(|_| EngineError::Damaged("a group's key is not eight bytes".into()))?;
             store.open_group(ShardId(id), view)?;
         }
-        store.check_ranges();
         Ok(store)
     }
 
@@ -107,9 +146,18 @@ impl Store {
     }
 
     fn open_group(&mut self, shard: ShardId, view: &View) -> Result<(), EngineError> {
-        match Group::open(shard, self.boot, self.config.group.clone(), self.rng.fork(), view) {
+        match Group::<KvMachine>::open(shard, self.boot, self.config.group.clone(), self.rng.fork(), view) {
             Ok(mut group) => {
                 group.campaign_alone();
+                if let Some(machine) = group.machine() {
+                    self.ranges.set(shard, &machine.shard().range);
+                    let (replica, descriptor) = (group.replica(), machine.shard().clone());
+                    self.early.facts.push(Fact::Described { replica, shard: descriptor });
+                    // Its own log had removed it before its store stopped.
+                    if machine.shard().peer(group.replica()).is_none() {
+                        self.dying.insert(shard);
+                    }
+                }
                 self.groups.insert(shard, group);
                 self.touch(shard);
                 Ok(())
@@ -128,30 +176,25 @@ impl Store {
         tracing::error!(%shard, why, "a replica contradicts itself and is quarantined");
         self.groups.remove(&shard);
         self.quarantined.insert(shard, why);
-        self.status_version += 1;
+        self.status.quarantine_changed();
+        self.forget(shard, "the replica was quarantined");
+    }
+
+    /// There is no replica of `shard` here any more. Those who wait on it are told that nobody knows.
+    fn forget(&mut self, shard: ShardId, why: &str) {
+        self.status.touch(shard);
+        self.held.remove(&shard);
+        self.announced.remove(&shard);
+        self.forget_split(shard);
         let orphans: Vec<u64> = self.waiting.iter().filter(|(_, w)| w.shard == shard).map(|(t, _)| *t).collect();
         for token in orphans {
-            self.answer_unknown(token, "the replica was quarantined");
+            self.answer_unknown(token, why);
         }
     }
 
     fn touch(&mut self, shard: ShardId) {
         self.dirty.insert(shard);
-        self.status_version += 1;
-    }
-
-    fn check_ranges(&self) {
-        let mut shards: Vec<_> =
-            self.groups.values().filter_map(|group| group.machine()).map(KvMachine::shard).collect();
-        shards.sort_by(|a, b| a.range.start.cmp(&b.range.start));
-        for pair in shards.windows(2) {
-            assert!(!pair[0].range.overlaps(&pair[1].range), "{} overlaps {}", pair[0].id, pair[1].id);
-        }
-    }
-
-    /// Grows whenever [`Self::status`] may have changed.
-    pub fn status_version(&self) -> u64 {
-        self.status_version
+        self.status.touch(shard);
     }
 
     /// What the node shows of its replicas, and routes by.
@@ -160,7 +203,6 @@ impl Store {
             store: self.id,
             routes: self.groups.values().filter_map(route).collect(),
             quarantined: self.quarantined.clone(),
-            leading: self.groups.values().filter(|group| group.leads()).count() as u64,
         }
     }
 

@@ -2,9 +2,9 @@
 
 use super::{Send, Store, StoreReady};
 use crate::{
-    engine::{Batch, EngineError, View},
+    engine::{Batch, EngineError},
     raft::{GroupReady, Outgoing},
-    shard::Reply,
+    shard::{Event, Reply},
     types::{Fact, ShardId},
 };
 
@@ -14,22 +14,32 @@ impl Store {
         !self.dirty.is_empty()
             || !self.births.is_empty()
             || !self.opening.is_empty()
+            || !self.dying.is_empty()
+            || !self.garbage.is_empty()
+            || self.splits.has_work()
             || !self.early.now.is_empty()
             || !self.early.after.is_empty()
+            || !self.early.facts.is_empty()
     }
 
     /// What to write and to say. The batch must be committed, then [`Self::advance`] called, before the next input.
     pub fn ready(&mut self, batch: &mut Batch) -> Result<StoreReady, EngineError> {
         assert!(self.turned.is_empty(), "ready before advance");
         self.open_born(batch.view())?;
-        self.write_births(batch);
+        self.write_births(batch)?;
         let mut out = StoreReady::default();
-        for shard in std::mem::take(&mut self.dirty) {
+        let view = batch.view().clone();
+        self.work_on_splits(&view, &mut out)?;
+        while let Some(shard) = self.dirty.pop_first() {
             self.turn(shard, batch, &mut out)?;
         }
+        self.reserved.clear();
+        self.bury(batch, &mut out)?;
+        out.now.extend(self.show());
         let early = std::mem::take(&mut self.early);
         out.now.extend(early.now);
         out.after.extend(early.after);
+        out.facts.extend(early.facts);
         Ok(out)
     }
 
@@ -41,7 +51,7 @@ impl Store {
             Ok(ready) => {
                 batch.absorb(part);
                 self.turned.push(shard);
-                self.say(ready, batch.view(), out)
+                self.say(shard, ready, batch, out)
             }
             Err(EngineError::Damaged(why)) => {
                 self.quarantine(shard, why);
@@ -51,11 +61,17 @@ impl Store {
         }
     }
 
-    fn say(&mut self, ready: GroupReady<Reply>, view: &View, out: &mut StoreReady) -> Result<(), EngineError> {
+    fn say(
+        &mut self,
+        shard: ShardId,
+        ready: GroupReady<Reply, Event>,
+        batch: &mut Batch,
+        out: &mut StoreReady,
+    ) -> Result<(), EngineError> {
         out.now.extend(ready.now.into_iter().map(send));
         out.after.extend(ready.after.into_iter().map(send));
         for token in ready.reads {
-            out.now.extend(self.answer_read(token, view)?);
+            out.now.extend(self.answer_read(token, batch.view())?);
         }
         for token in ready.refused_reads {
             out.now.extend(self.answer_refused_read(token));
@@ -64,14 +80,29 @@ impl Store {
             let answer = self.answer_outcome(token, outcome);
             out.after.extend(answer);
         }
-        if ready.facts.iter().any(|fact| matches!(fact, Fact::Installed { .. })) {
-            self.check_ranges();
-        }
-        if !ready.facts.is_empty() {
-            self.status_version += 1;
-        }
         out.facts.extend(ready.facts);
-        Ok(())
+        self.status.touch(shard);
+        ready.events.into_iter().try_for_each(|event| self.event(shard, event, batch, out))
+    }
+
+    /// What was applied means something to the store itself; it belongs into the same batch.
+    fn event(
+        &mut self,
+        id: ShardId,
+        event: Event,
+        batch: &mut Batch,
+        out: &mut StoreReady,
+    ) -> Result<(), EngineError> {
+        match event {
+            Event::Described { shard, removed } => {
+                self.ranges.set(id, &shard.range);
+                let replica = self.groups[&id].replica();
+                out.facts.push(Fact::Described { replica, shard });
+                removed.into_iter().for_each(|peer| self.lost_peer(id, peer, out));
+                Ok(())
+            }
+            Event::Split { left, right } => self.split_off(left, right, batch, out),
+        }
     }
 
     /// The batch of the last [`Self::ready`] is durable. Gives what may be sent now.

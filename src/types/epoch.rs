@@ -17,6 +17,9 @@ impl Epoch {
     /// The epoch of a shard that was just created.
     pub const FIRST: Epoch = Epoch { conf_ver: 1, version: 1 };
 
+    /// Of a replica that has no descriptor yet.
+    pub const NONE: Epoch = Epoch { conf_ver: 0, version: 0 };
+
     /// Whether `self` is older than `other` in either counter: what it says may be outdated.
     pub fn is_older_than(self, other: Epoch) -> bool {
         self.conf_ver < other.conf_ver || self.version < other.version

@@ -1,7 +1,7 @@
 //! What the machines did, said aloud. The server drops facts; the simulator hashes them into the trace and checks
-//! its invariants on them (FAULTS: E, M, A).
+//! its invariants on them (FAULTS: E, M, A, R).
 
-use super::{ReplicaId, ShardId};
+use super::{ReplicaId, Shard, ShardId};
 
 /// Something that happened inside a raft group, or on the way of a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,29 @@ pub enum Fact {
         rolling: u64,
         /// The hash of data and descriptor.
         data: u64,
+    },
+    /// A replica's descriptor is another one now: its membership changed, or a snapshot brought it.
+    Described {
+        /// The replica.
+        replica: ReplicaId,
+        /// The descriptor from now on.
+        shard: Shard,
+    },
+    /// A replica applied a split of its shard.
+    Split {
+        /// The replica.
+        replica: ReplicaId,
+        /// What its shard is from now on.
+        left: Shard,
+        /// The new shard, which takes what is right of it.
+        right: Shard,
+    },
+    /// A replica is no more: its store holds nothing of it but the promise never to bring it back.
+    Destroyed {
+        /// The group.
+        shard: ShardId,
+        /// The replica.
+        replica: ReplicaId,
     },
     /// A decision worth a line in the trace, such as an operator of Prophet's or a store's registration.
     Decision(String),

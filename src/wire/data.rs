@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Epoch, ShardId, ShardRoute};
+use crate::types::{Epoch, KeyRange, ShardId, ShardRoute};
 
 /// A value: any bytes.
 pub type Value = Bytes;
@@ -28,19 +28,34 @@ pub enum Op {
         /// The key.
         key: Bytes,
     },
+    /// Read the rows of a range in order, linearizably, as far as this shard has them.
+    Scan {
+        /// Which keys.
+        range: KeyRange,
+        /// Rows at the most.
+        rows_max: u32,
+        /// Bytes of keys and values, about; one row always goes.
+        bytes_max: u32,
+    },
+    /// Split the shard that holds this key, so that the key is the first one of the right part.
+    Split {
+        /// The key.
+        key: Bytes,
+    },
 }
 
 impl Op {
-    /// The key that this is about.
-    pub fn key(&self) -> &Bytes {
+    /// The key that this is about; of a range, its start.
+    pub fn key(&self) -> &[u8] {
         match self {
-            Op::Get { key } | Op::Set { key, .. } | Op::Delete { key } => key,
+            Op::Get { key } | Op::Set { key, .. } | Op::Delete { key } | Op::Split { key } => key,
+            Op::Scan { range, .. } => &range.start,
         }
     }
 
     /// Whether it changes nothing, so that repeating it is harmless.
     pub fn is_read(&self) -> bool {
-        matches!(self, Op::Get { .. })
+        matches!(self, Op::Get { .. } | Op::Scan { .. })
     }
 }
 
@@ -60,6 +75,13 @@ pub struct DataRequest {
 pub enum DataReply {
     /// A read's answer: `None` where the key is missing.
     Value(Option<Value>),
+    /// A scan's answer.
+    Rows {
+        /// Ascending by key.
+        rows: Vec<(Bytes, Value)>,
+        /// Where to go on; `None` at the end of what was asked for.
+        next: Option<Bytes>,
+    },
     /// The write is durable on a majority and applied.
     Written,
     /// It did not happen, and why.

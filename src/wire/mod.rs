@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 pub use codec::{CodecError, VERSION, decode, encode};
 pub use data::{DataReply, DataRequest, Op, Refusal, Value};
 pub use prophet::{
-    JoinReply, JoinRequest, MemberInfo, ProphetReply, ProphetRequest, ShardBeat, ShardOrder, StoreBeat, StoreInfo,
-    StoreOrders,
+    AdminRequest, JoinReply, JoinRequest, MemberInfo, MembershipAsk, OperatorInfo, ProphetReply, ProphetRequest,
+    ShardBeat, ShardOrder, ShardStep, StoreBeat, StoreInfo, StoreOrders, StoreState,
 };
 
-use crate::types::{Boot, CallId, NodeToken, Peer, ShardId, ShardRoute, StoreId};
+use crate::types::{Boot, CallId, Epoch, KeyRange, NodeToken, Peer, ReplicaId, ShardId, ShardRoute, StoreId};
 
 /// One message and its stamp. The network stamps it when it is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub struct Envelope {
 pub enum Body {
     /// A raft message between two replicas.
     Raft(RaftMessage),
+    /// To a replica that is no member any more.
+    Removed(Removal),
     /// A question; its answer carries the same call.
     Request {
         /// Names the question.
@@ -70,6 +72,11 @@ pub struct RaftMessage {
     pub from: Peer,
     /// The replica that it is meant for.
     pub to: Peer,
+    /// The descriptor that the sender has; [`Epoch::NONE`] while it has none.
+    pub epoch: Epoch,
+    /// The sender's keys, where the receiver may be without data: with a snapshot, and before anything reached it. A
+    /// store takes no replica in whose keys it has already.
+    pub range: Option<KeyRange>,
     /// raft-rs's `eraftpb::Message`.
     pub message: Bytes,
 }
@@ -78,6 +85,18 @@ impl std::fmt::Debug for RaftMessage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Raft({} {:?} -> {:?}, {} bytes)", self.shard, self.from, self.to, self.message.len())
     }
+}
+
+/// Tells a replica that its shard has gone on without it. It counts only for this very replica, and only if the epoch is
+/// newer than its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// The shard.
+    pub shard: ShardId,
+    /// The replica that is not in it.
+    pub replica: ReplicaId,
+    /// The epoch of a descriptor that does not have it.
+    pub epoch: Epoch,
 }
 
 /// A question to another node.

@@ -1,8 +1,12 @@
 //! What stores and Prophet say to each other, and how a Prophet member joins.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Boot, ClusterId, NodeToken, Peer, ReplicaId, Shard, ShardRoute, StoreId};
+use crate::types::{Boot, ClusterId, NodeToken, Peer, ReplicaId, Shard, ShardId, ShardRoute, StoreId};
+
+use super::Removal;
 
 /// What is known of a store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,8 +31,36 @@ pub struct StoreInfo {
     pub shard_count: u64,
     /// Replicas that lead.
     pub leader_count: u64,
+    /// What Prophet has decided about it. A store does not know its own.
+    pub state: StoreState,
     /// How long ago Prophet's leader heard of it, in milliseconds; `None` if not in this leader's time.
     pub heard_ms_ago: Option<u64>,
+}
+
+/// What Prophet has decided about a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StoreState {
+    /// It is used.
+    #[default]
+    Up,
+    /// It was silent for longer than `max-container-down-time`: what it had is rebuilt elsewhere.
+    Down,
+    /// An operator wants it emptied.
+    Draining,
+    /// It is gone for good, and may not come back.
+    Removed,
+}
+
+impl StoreState {
+    /// As people see it.
+    pub fn name(self) -> &'static str {
+        match self {
+            StoreState::Up => "up",
+            StoreState::Down => "down",
+            StoreState::Draining => "draining",
+            StoreState::Removed => "removed",
+        }
+    }
 }
 
 /// A member of Prophet's group.
@@ -64,8 +96,8 @@ pub struct ShardBeat {
     pub route: ShardRoute,
     /// Replicas whose log is within reach of the leader's: a learner among them may be promoted.
     pub caught_up: Vec<ReplicaId>,
-    /// Replicas that have not answered for some time.
-    pub down: Vec<ReplicaId>,
+    /// Replicas that have not answered for some time, and for how long.
+    pub down: Vec<(ReplicaId, Duration)>,
     /// Bytes of keys and values.
     pub size: u64,
 }
@@ -77,10 +109,30 @@ pub enum ProphetRequest {
     Register(StoreInfo),
     /// A store lives.
     StoreBeat(StoreBeat),
-    /// Shards live: the beats of all shards that one store leads.
-    ShardBeats(Vec<ShardBeat>),
+    /// Shards live: beats of shards that one store leads.
+    ShardBeats {
+        /// That store: it is told, too, what else is wanted of the shards that it leads.
+        store: StoreId,
+        /// The beats.
+        beats: Vec<ShardBeat>,
+    },
     /// All shards, stores and members.
     Cluster,
+    /// A shard wants to be split: ids for the new one.
+    SplitIds {
+        /// The shard.
+        shard: ShardId,
+        /// Replicas that the new shard will have.
+        replicas: u32,
+    },
+    /// Are these replicas still members?
+    Membership(Vec<MembershipAsk>),
+    /// What an operator wants.
+    Admin(AdminRequest),
+    /// Operators running and recent.
+    Operators,
+    /// Why is this shard as it is?
+    Explain(ShardId),
 }
 
 /// An answer of Prophet's.
@@ -112,6 +164,28 @@ pub enum ProphetReply {
         /// The leading member.
         leader: ReplicaId,
     },
+    /// To [`ProphetRequest::SplitIds`]. Given once: never to be used for another split.
+    SplitIds {
+        /// The new shard.
+        shard: ShardId,
+        /// Its replicas.
+        replicas: Vec<ReplicaId>,
+    },
+    /// To [`ProphetRequest::Membership`]: those that are not, and by which membership.
+    Removed(Vec<Removal>),
+    /// To [`ProphetRequest::Admin`]: it is decided, and begins.
+    Accepted,
+    /// To [`ProphetRequest::Operators`].
+    Operators {
+        /// Under way.
+        running: Vec<OperatorInfo>,
+        /// Ended, the latest first.
+        recent: Vec<OperatorInfo>,
+    },
+    /// To [`ProphetRequest::Explain`]: sentences.
+    Explained(Vec<String>),
+    /// Not now: it may be asked again.
+    Later(String),
     /// It did not happen, and why: the request contradicts what Prophet knows.
     Refused(String),
 }
@@ -127,14 +201,74 @@ pub struct StoreOrders {
     pub create: Vec<Shard>,
 }
 
-/// A step that Prophet wants of a shard's leader. Guarded by the epoch in `shard`: if the shard has changed since,
-/// the order is void.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A step that Prophet wants of a shard's leader. Guarded by `conf_ver`: if the membership has changed since, the order
+/// is void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardOrder {
-    /// The shard as Prophet knew it.
-    pub shard: Shard,
-    /// The membership change: a peer with the role that it is to have.
-    pub change: Peer,
+    /// The shard.
+    pub shard: ShardId,
+    /// The membership that it was decided on.
+    pub conf_ver: u64,
+    /// What to do.
+    pub step: ShardStep,
+}
+
+/// One step of an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ShardStep {
+    /// A new learner, or a learner that becomes a voter.
+    Put(Peer),
+    /// A replica goes.
+    Remove(Peer),
+    /// This voter is to lead.
+    Lead(Peer),
+}
+
+/// A replica asks whether it is still a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipAsk {
+    /// Its shard.
+    pub shard: ShardId,
+    /// The replica.
+    pub replica: ReplicaId,
+    /// The newest membership that is known to have it.
+    pub conf_ver: u64,
+}
+
+/// What an operator asks of Prophet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AdminRequest {
+    /// The shard is to be led from that store, which has a voter of it.
+    TransferLeader(ShardId, StoreId),
+    /// The shard gets a replica on that store.
+    AddReplica(ShardId, StoreId),
+    /// The shard's replica on that store goes.
+    RemoveReplica(ShardId, StoreId),
+    /// The store is emptied and gets nothing new.
+    Drain(StoreId),
+    /// It is used again.
+    Undrain(StoreId),
+    /// The store is gone for good; it must be empty.
+    RemoveStore(StoreId),
+}
+
+/// An operator of Prophet's, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorInfo {
+    /// The shard.
+    pub shard: ShardId,
+    /// What kind of change it is: `repair`, `balance-leaders`, `balance-shards`, `admin`.
+    pub kind: String,
+    /// Its steps in words.
+    pub steps: Vec<String>,
+    /// How many of them are done.
+    pub done: u32,
+    /// Why it was decided.
+    pub reason: String,
+    /// How it ended; empty while it runs.
+    pub outcome: String,
+    /// Milliseconds since it was decided, or since it ended.
+    pub age_ms: u64,
 }
 
 /// A Prophet node asks to become a member.

@@ -11,7 +11,10 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{knobs::Knobs, plan::Plan};
+use crate::{
+    knobs::{Knobs, LONG_DOWN_TIME},
+    plan::Plan,
+};
 
 /// Steps that bring a shard, or Prophet's group, from one voter to three: a learner and its promotion, twice.
 const STEPS_TO_FULL: u32 = 4;
@@ -25,15 +28,17 @@ pub fn bound(knobs: &Knobs, plan: &Plan) -> Duration {
     let beat = knobs.shard_heartbeat.max(knobs.store_heartbeat);
     // Prophet's own members come first, then all shards; a slow disk or link makes each shard's snapshot wait for
     // the one before.
-    let moves = beat * 2 * (2 * STEPS_TO_FULL + knobs.shards as u32);
-    plan.longest_down() + moves + knobs.election_timeout() * 10 + knobs.founding_wait + RECONNECT
+    let shards = if knobs.splits() { knobs.keys.max(knobs.shards) } else { knobs.shards };
+    let moves = beat * 2 * (2 * STEPS_TO_FULL + shards as u32);
+    // What is silent for good must be found so first.
+    let down = [knobs.peer_down_time, knobs.store_down_time].into_iter().filter(|time| *time < LONG_DOWN_TIME).max();
+    let waits = plan.longest_down() + down.unwrap_or_default() + knobs.membership_check + knobs.founding_wait;
+    waits + moves + knobs.election_timeout() * 10 + RECONNECT
 }
 
 /// What every node must say.
 #[derive(Clone, Debug)]
 pub struct Demand {
-    /// How many shards there are.
-    pub shards: usize,
     /// `max-replicas`.
     pub replicas: usize,
     /// Whether the folder of one store was lost for good.
@@ -54,6 +59,13 @@ struct Answer {
 struct ShardView {
     shard_id: u64,
     replicas: Vec<ReplicaView>,
+    range: RangeView,
+}
+
+#[derive(Deserialize)]
+struct RangeView {
+    start: String,
+    end: String,
 }
 
 #[derive(Deserialize)]
@@ -85,12 +97,20 @@ pub fn judge(demand: &Demand, bodies: &BTreeMap<usize, String>) -> Result<(), St
 
 fn judge_answer(demand: &Demand, live: &BTreeSet<u64>, answer: &Answer) -> Result<(), String> {
     let shards = answer.shards.as_deref().unwrap_or_default();
-    if shards.len() != demand.shards {
-        return Err(format!("{} shards instead of {}", shards.len(), demand.shards));
-    }
+    judge_cover(shards)?;
     shards.iter().try_for_each(|shard| {
         judge_shard(demand, live, shard).map_err(|why| format!("shard {}: {why}", shard.shard_id))
     })
+}
+
+/// The ranges cover all keys once. The keys of a run are text, so that this can be seen in an answer.
+fn judge_cover(shards: &[ShardView]) -> Result<(), String> {
+    let mut ranges: Vec<_> = shards.iter().map(|shard| (&shard.range.start, &shard.range.end)).collect();
+    ranges.sort();
+    let starts = ranges.iter().map(|(start, _)| start.as_str()).chain([""]);
+    let ends = [""].into_iter().chain(ranges.iter().map(|(_, end)| end.as_str()));
+    let is_whole = !ranges.is_empty() && starts.eq(ends);
+    if is_whole { Ok(()) } else { Err(format!("the shards do not cover all keys once: {ranges:?}")) }
 }
 
 fn judge_shard(demand: &Demand, live: &BTreeSet<u64>, shard: &ShardView) -> Result<(), String> {
@@ -141,7 +161,7 @@ mod tests {
     use super::*;
 
     fn body(store: u64, replicas: &str) -> String {
-        format!(r#"{{"store-id":{store},"shards":[{{"shard-id":3,"replicas":[{replicas}],"size":1}}]}}"#)
+        format!(r#"{{"store-id":{store},"shards":[{{"shard-id":3,"replicas":[{replicas}],"range":{{"start":"","end":""}}}}]}}"#)
     }
 
     fn bodies(replicas: &str, nodes: u64) -> BTreeMap<usize, String> {
@@ -153,7 +173,7 @@ mod tests {
     }
 
     fn judge_replicas(replicas: &[String], nodes: u64, lost_store: bool) -> Result<(), String> {
-        judge(&Demand { shards: 1, replicas: 3, lost_store, views: usize::MAX }, &bodies(&replicas.join(","), nodes))
+        judge(&Demand { replicas: 3, lost_store, views: usize::MAX }, &bodies(&replicas.join(","), nodes))
     }
 
     #[test]
@@ -176,7 +196,7 @@ mod tests {
     #[test]
     fn a_node_that_knows_no_shard_is_told() {
         let bodies = BTreeMap::from([(0, r#"{"store-id":1,"shards":null}"#.to_owned())]);
-        let demand = Demand { shards: 1, replicas: 3, lost_store: false, views: usize::MAX };
-        assert!(judge(&demand, &bodies).unwrap_err().contains("0 shards instead of 1"));
+        let demand = Demand { replicas: 3, lost_store: false, views: usize::MAX };
+        assert!(judge(&demand, &bodies).unwrap_err().contains("do not cover"));
     }
 }

@@ -11,6 +11,7 @@ pub mod election;
 pub mod linear;
 pub mod log;
 pub mod probe;
+pub mod ranges;
 
 use std::{
     collections::VecDeque,
@@ -21,7 +22,7 @@ use std::{
 
 use matrixkv::types::{Fact, ReplicaId, ShardId};
 
-use crate::check::{election::Elections, log::Logs};
+use crate::check::{election::Elections, log::Logs, ranges::Ranges};
 
 /// Violations that are kept; a broken run can have one for each entry.
 const VIOLATIONS_MAX: usize = 16;
@@ -44,7 +45,7 @@ pub enum Invariant {
     Applied,
     /// P: the same seed gives the same trace.
     Repeatable,
-    /// R: the key space is covered once; of this, in this version: there is no second cluster.
+    /// R: the key space is covered once, and no replica that was destroyed comes back; nor is there a second cluster.
     Ranges,
     /// V: after healing the cluster is whole again within a bound.
     Converged,
@@ -100,6 +101,10 @@ pub struct Tally {
     pub snapshots: u64,
     /// Replicas opened, or created.
     pub opened: u64,
+    /// Splits applied, on all replicas together.
+    pub splits: u64,
+    /// Replicas destroyed.
+    pub destroyed: u64,
 }
 
 /// A replica that leads, as its own facts say.
@@ -119,6 +124,7 @@ pub struct Observer(Arc<Mutex<Inner>>);
 struct Inner {
     elections: Elections,
     logs: Logs,
+    ranges: Ranges,
     tally: Tally,
     violations: Vec<Violation>,
     events: VecDeque<(Duration, String)>,
@@ -141,6 +147,7 @@ impl Observer {
         }
         let inner = &mut *inner;
         let found = inner.elections.fact(node, fact).or_else(|| inner.logs.fact(node, fact));
+        let found = found.or_else(|| inner.ranges.fact(node, fact));
         if let Some((invariant, message)) = found {
             inner.violation(Violation { invariant, at, message });
         }
@@ -164,6 +171,11 @@ impl Observer {
     /// Who leads, as far as the facts said: of each group the one of the highest term.
     pub fn leaders(&self) -> Vec<(ShardId, Leadership)> {
         self.lock().elections.leaders().collect()
+    }
+
+    /// How many shards there are, as far as the facts said.
+    pub fn shards(&self) -> usize {
+        self.lock().ranges.shards()
     }
 
     /// What was counted.
@@ -190,6 +202,8 @@ impl Inner {
             Fact::Applied { .. } => self.tally.applied += 1,
             Fact::Installed { .. } => self.tally.snapshots += 1,
             Fact::Opened { .. } => self.tally.opened += 1,
+            Fact::Split { .. } => self.tally.splits += 1,
+            Fact::Destroyed { .. } => self.tally.destroyed += 1,
             _ => {}
         }
     }
@@ -219,6 +233,9 @@ fn worth_telling(fact: &Fact) -> Option<String> {
         Fact::Installed { shard, replica, index, .. } => {
             Some(format!("{replica} of {shard} installed a snapshot at index {index}"))
         }
+        Fact::Described { replica, shard } => Some(format!("{replica} has {shard:?}")),
+        Fact::Split { replica, left, right } => Some(format!("{replica} splits into {left:?} and {right:?}")),
+        Fact::Destroyed { shard, replica } => Some(format!("{replica} of {shard} is destroyed")),
         Fact::Decision(text) => Some(text.clone()),
         Fact::Disk(matrixkv::types::DiskFact::Failed(why)) => Some(format!("the disk failed: {why}")),
         Fact::Applied { .. } | Fact::Disk(_) => None,

@@ -7,7 +7,7 @@ use matrixkv::{env::within, http::client::Connection};
 
 use super::converge::{self, Demand};
 use crate::{
-    knobs::{Knobs, PROPHET_NODES},
+    knobs::{Knobs, LONG_DOWN_TIME, PROPHET_NODES},
     world::{State, World},
 };
 
@@ -50,8 +50,10 @@ pub async fn is_whole(world: &World) -> Result<(), String> {
         return Err("no node is up".into());
     }
     let knobs = world.knobs();
-    let lost_store = world.lost_a_folder();
-    converge::judge(&Demand { shards: knobs.shards, replicas: knobs.replicas(), lost_store, views }, &bodies)?;
+    // What it had is rebuilt only where its silence is ever held for death.
+    let is_forgiven = knobs.peer_down_time.min(knobs.store_down_time) == LONG_DOWN_TIME;
+    let lost_store = world.lost_a_folder() && is_forgiven;
+    converge::judge(&Demand { replicas: knobs.replicas(), lost_store, views }, &bodies)?;
     converge::judge_prophet(PROPHET_NODES, &get(world, 1, "/prophet").await?)
 }
 

@@ -137,7 +137,8 @@ mod tests {
             store: Default::default(),
             role: crate::types::PeerRole::Voter,
         };
-        Body::Raft(crate::wire::RaftMessage { shard: Default::default(), from: peer, to: peer, message })
+        let (shard, epoch) = (Default::default(), Default::default());
+        Body::Raft(crate::wire::RaftMessage { shard, from: peer, to: peer, epoch, range: None, message })
     }
 
     #[test]

@@ -1,126 +1,93 @@
-//! Does the shard have as many voters as it should? One missing is added as a learner on the living store that has
-//! the fewest replicas; a learner that has caught up is promoted. One step at a time, each shown by a heartbeat.
+//! Does the shard have the replicas that it should? In this order:
+//!
+//! 1. a learner that no operator owns is promoted where a voter is missing, and removed where none is, or if it is lost;
+//! 2. one too many goes: one in trouble first, else the one that is least apart from the others on the fullest store;
+//! 3. a missing voter is added;
+//! 4. a voter in trouble (its store Down, drained or removed; itself silent for `max-peer-down-time`) is replaced: the
+//!    new one votes before the old one goes (add before remove). Where no store takes the new one, nothing is done.
 
+use super::{Verdict, Wish};
 use crate::{
-    prophet::ClusterView,
-    types::{Instant, PeerRole, ReplicaId, StoreId},
+    prophet::{cluster::Cluster, operator::Kind},
+    types::{Peer, PeerRole, Shard},
     wire::ShardBeat,
 };
 
-/// What comes next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// A learner on this store.
-    Learner(StoreId),
-    /// This learner becomes a voter.
-    Promotion(ReplicaId),
-}
-
-/// How a shard should be.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// Voters that it is to have.
-    pub max_replicas: usize,
-    /// A store that was silent for longer is no place for a new replica.
-    pub patience: std::time::Duration,
-}
-
-/// The next change for the shard that `beat` speaks of; `None` if it is as it should be, or nothing can be done.
-pub fn check(view: &ClusterView, rules: Rules, now: Instant, beat: &ShardBeat) -> Option<Need> {
+/// What comes next for the shard that `beat` speaks of.
+pub fn check(cluster: &Cluster, beat: &ShardBeat) -> Verdict {
     let shard = &beat.route.shard;
-    let learner = shard.peers.iter().find(|peer| peer.role == PeerRole::Learner);
-    if let Some(learner) = learner {
-        return beat.caught_up.contains(&learner.replica).then_some(Need::Promotion(learner.replica));
+    let wanted = cluster.config.max_replicas;
+    let voters = shard.voters().count();
+    let lost = |peer: &&Peer| cluster.trouble(beat, peer).is_some();
+    if let Some(learner) = shard.peers.iter().find(|peer| peer.role == PeerRole::Learner) {
+        return left_over(cluster, beat, learner, voters < wanted);
     }
-    if shard.peers.len() >= rules.max_replicas {
-        return None;
+    if voters > wanted {
+        let surplus = shard.voters().find(lost).or_else(|| least_useful(cluster, beat));
+        return surplus.map_or(Verdict::Fine, |peer| {
+            let reason = format!("{voters} voters, {wanted} are wanted");
+            Verdict::Do(without(beat, peer, Wish::new(Kind::Repair, reason)))
+        });
     }
-    let alive = view.stores.keys().filter(|store| view.is_alive(**store, now, rules.patience));
-    let free = alive.filter(|store| shard.peer_on(**store).is_none());
-    free.min_by_key(|store| (view.replicas_on(**store), **store)).copied().map(Need::Learner)
+    if voters < wanted {
+        return match cluster.place(shard, None) {
+            Ok(store) => {
+                let wish = Wish::new(Kind::Repair, format!("{voters} of {wanted} voters"));
+                Verdict::Do(Wish { add: Some(store), ..wish })
+            }
+            Err(why) => Verdict::Blocked(format!("{voters} of {wanted} voters; {why}")),
+        };
+    }
+    shard.voters().find(lost).map_or(Verdict::Fine, |peer| replace(cluster, beat, peer))
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
+fn left_over(cluster: &Cluster, beat: &ShardBeat, learner: &Peer, is_wanted: bool) -> Verdict {
+    let lost = cluster.trouble(beat, learner);
+    let replica = learner.replica;
+    match (lost, is_wanted) {
+        (None, true) if beat.caught_up.contains(&replica) => {
+            let wish = Wish::new(Kind::Repair, format!("the learner {replica} has caught up"));
+            Verdict::Do(Wish { promote: Some(replica), ..wish })
+        }
+        (None, true) => Verdict::Blocked(format!("the learner {replica} on {} has not caught up", learner.store)),
+        (lost, _) => {
+            let reason = lost.unwrap_or_else(|| format!("the learner {replica} is left over"));
+            Verdict::Do(Wish { remove: Some(replica), ..Wish::new(Kind::Repair, reason) })
+        }
+    }
+}
 
-    use super::*;
-    use crate::{
-        types::{Boot, Epoch, KeyRange, NodeToken, Peer, Shard, ShardId, ShardRoute},
-        wire::StoreInfo,
+fn replace(cluster: &Cluster, beat: &ShardBeat, old: &Peer) -> Verdict {
+    let shard = &beat.route.shard;
+    let why = cluster.trouble(beat, old).expect("only a voter in trouble is replaced");
+    match cluster.place(shard, Some(old.replica)) {
+        Ok(store) => Verdict::Do(without(beat, old, Wish { add: Some(store), ..Wish::new(Kind::Repair, why) })),
+        Err(no_place) => Verdict::Blocked(format!("{why}; {no_place}")),
+    }
+}
+
+/// `wish`, and `peer` goes; if it leads, another voter leads before, unless the new one does.
+pub fn without(beat: &ShardBeat, peer: &Peer, wish: Wish) -> Wish {
+    let leads = beat.route.leader.is_some_and(|leader| leader.replica == peer.replica);
+    let is_fit = |other: &&Peer| {
+        let is_down = beat.down.iter().any(|(down, _)| *down == other.replica);
+        other.replica != peer.replica && !is_down && beat.caught_up.contains(&other.replica)
     };
+    let heir = beat.route.shard.voters().find(is_fit).map(|heir| heir.replica);
+    Wish { lead: heir.filter(|_| leads), remove: Some(peer.replica), ..wish }
+}
 
-    const RULES: Rules = Rules { max_replicas: 3, patience: Duration::from_secs(30) };
-    const NOW: Instant = Instant(100_000_000_000);
-
-    fn view(stores: &[(u64, u64)]) -> ClusterView {
-        let mut view = ClusterView::new(Instant(0));
-        for (id, heard_seconds) in stores {
-            let info = StoreInfo {
-                id: StoreId(*id),
-                node: NodeToken(*id),
-                boot: Boot(1),
-                raft_address: String::new(),
-                client_address: String::new(),
-                labels: Vec::new(),
-                capacity: 0,
-                available: 0,
-                shard_count: 0,
-                leader_count: 0,
-                heard_ms_ago: None,
-            };
-            view.hear_store(Instant(heard_seconds * 1_000_000_000), info);
-        }
-        view
-    }
-
-    fn beat(peers: &[(u64, PeerRole)], caught_up: &[u64]) -> ShardBeat {
-        let peers =
-            peers.iter().map(|(id, role)| Peer { replica: ReplicaId(100 + id), store: StoreId(*id), role: *role });
-        let shard = Shard { id: ShardId(9), range: KeyRange::all(), epoch: Epoch::FIRST, peers: peers.collect() };
-        ShardBeat {
-            route: ShardRoute { leader: shard.peers.first().copied(), shard, term: 6 },
-            caught_up: caught_up.iter().map(|id| ReplicaId(100 + id)).collect(),
-            down: Vec::new(),
-            size: 0,
-        }
-    }
-
-    #[test]
-    fn a_missing_replica_goes_to_a_living_store_without_one() {
-        let view = view(&[(1, 99), (2, 10), (3, 99)]);
-        let need = check(&view, RULES, NOW, &beat(&[(1, PeerRole::Voter)], &[1]));
-        assert_eq!(need, Some(Need::Learner(StoreId(3))));
-    }
-
-    #[test]
-    fn a_learner_is_promoted_once_it_caught_up_and_nothing_else_happens_before() {
-        let view = view(&[(1, 99), (2, 99), (3, 99)]);
-        let peers = [(1, PeerRole::Voter), (2, PeerRole::Learner)];
-        assert_eq!(check(&view, RULES, NOW, &beat(&peers, &[1])), None);
-        let need = check(&view, RULES, NOW, &beat(&peers, &[1, 2]));
-        assert_eq!(need, Some(Need::Promotion(ReplicaId(102))));
-    }
-
-    #[test]
-    fn a_full_shard_and_one_without_a_free_store_are_left_alone() {
-        let three = [(1, PeerRole::Voter), (2, PeerRole::Voter), (3, PeerRole::Voter)];
-        assert_eq!(check(&view(&[(1, 99), (4, 99)]), RULES, NOW, &beat(&three, &[1])), None);
-        assert_eq!(check(&view(&[(1, 99)]), RULES, NOW, &beat(&three[..1], &[1])), None);
-    }
-
-    #[test]
-    fn the_store_with_the_fewest_replicas_is_chosen() {
-        let mut view = view(&[(1, 99), (2, 99), (3, 99)]);
-        assert!(view.hear_shard(ShardBeat {
-            route: ShardRoute {
-                shard: Shard { id: ShardId(8), ..beat(&[(1, PeerRole::Voter), (2, PeerRole::Voter)], &[]).route.shard },
-                leader: None,
-                term: 6,
-            },
-            ..beat(&[], &[])
-        }));
-        let need = check(&view, RULES, NOW, &beat(&[(1, PeerRole::Voter)], &[1]));
-        assert_eq!(need, Some(Need::Learner(StoreId(3))));
-    }
+/// The voter whose going costs least: little isolation, a full store, no leadership.
+fn least_useful<'a>(cluster: &Cluster, beat: &'a ShardBeat) -> Option<&'a Peer> {
+    let shard: &Shard = &beat.route.shard;
+    let others = |peer: &Peer| {
+        let replica = peer.replica;
+        shard.peers.iter().filter(move |other| other.replica != replica).map(|other| other.store)
+    };
+    let leads = |peer: &Peer| beat.route.leader.is_some_and(|leader| leader.replica == peer.replica);
+    shard.voters().min_by(|a, b| {
+        let isolation = |peer: &Peer| cluster.isolation(peer.store, others(peer));
+        let fuller = cluster.score(b.store).total_cmp(&cluster.score(a.store));
+        isolation(a).cmp(&isolation(b)).then(fuller).then(leads(a).cmp(&leads(b))).then(b.replica.cmp(&a.replica))
+    })
 }

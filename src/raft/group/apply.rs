@@ -7,7 +7,7 @@ impl<M: Machine> Group<M> {
         &mut self,
         entries: Vec<Entry>,
         batch: &mut Batch,
-        out: &mut GroupReady<M::Reply>,
+        out: &mut GroupReady<M::Reply, M::Event>,
     ) -> Result<(), EngineError> {
         if entries.is_empty() {
             return Ok(());
@@ -27,7 +27,7 @@ impl<M: Machine> Group<M> {
         &mut self,
         entry: &Entry,
         batch: &mut Batch,
-        out: &mut GroupReady<M::Reply>,
+        out: &mut GroupReady<M::Reply, M::Event>,
     ) -> Result<(), EngineError> {
         let machine = self.machine.as_mut().expect("only a machine applies");
         let is_change = entry.get_entry_type() != EntryType::EntryNormal;
@@ -44,6 +44,7 @@ impl<M: Machine> Group<M> {
             }
             out.outcomes.extend(tokens.next().map(|token| (token, Outcome::Applied(reply))));
         }
+        out.events.extend(machine.take_events());
         self.row.applied = entry.index;
         self.row.applied_term = entry.term;
         self.row.rolling = roll(self.row.rolling, entry);

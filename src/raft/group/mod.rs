@@ -4,7 +4,7 @@ mod apply;
 mod snapshot;
 mod turn;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use protobuf::Message as _;
@@ -17,14 +17,14 @@ use raft::{
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{
-    GroupConfig, GroupRow, Machine, Outcome, Refused,
+    GroupConfig, GroupRow, Machine, MemberChange, Outcome, Refused,
     log::Log,
     pending::{Proposals, Reads, Token},
 };
 use crate::{
-    engine::{Batch, EngineError, View},
+    engine::{Batch, EngineError, Table, View, group_key},
     planted::{Bug, planted},
-    types::{Boot, Fact, Peer, PeerRole, ReplicaId, Rng, ShardId},
+    types::{Boot, Epoch, Fact, Peer, PeerRole, ReplicaId, Rng, ShardId},
     wire::{RaftMessage, decode, encode},
 };
 
@@ -34,6 +34,8 @@ const BULK_BYTES: usize = 256 << 10;
 const APPLY_BYTES_MAX: u64 = 8 << 20;
 /// Bytes of entries that a leader may have uncommitted; more proposals are refused as overload.
 const UNCOMMITTED_BYTES_MAX: u64 = 256 << 20;
+/// Peers outside of the descriptor that are remembered.
+const STRANGERS_MAX: usize = 64;
 /// Election time-outs after which a snapshot that was not acknowledged is held lost and sent again.
 const SNAPSHOT_ELECTIONS: usize = 4;
 
@@ -48,7 +50,7 @@ pub struct Outgoing {
 
 /// What a turn of a group gives. Everything but `now` and `reads` waits until the batch is durable.
 #[derive(Debug)]
-pub struct GroupReady<R> {
+pub struct GroupReady<R, E> {
     /// Messages to send at once.
     pub now: Vec<Outgoing>,
     /// Messages to send once the batch is durable.
@@ -59,11 +61,13 @@ pub struct GroupReady<R> {
     pub reads: Vec<Token>,
     /// Reads that will not be done.
     pub refused_reads: Vec<Token>,
+    /// What this means to whoever holds the replica; it belongs into the same batch.
+    pub events: Vec<E>,
     /// What happened.
     pub facts: Vec<Fact>,
 }
 
-impl<R> Default for GroupReady<R> {
+impl<R, E> Default for GroupReady<R, E> {
     fn default() -> Self {
         Self {
             now: Vec::new(),
@@ -71,6 +75,7 @@ impl<R> Default for GroupReady<R> {
             outcomes: Vec::new(),
             reads: Vec::new(),
             refused_reads: Vec::new(),
+            events: Vec::new(),
             facts: Vec::new(),
         }
     }
@@ -87,10 +92,11 @@ pub struct Status {
     pub leader: ReplicaId,
     /// Last applied index.
     pub applied: u64,
-    /// On a leader: replicas that lack no more than the kept log.
+    /// On a leader: replicas that lack no more than the kept log, and have been heard of lately.
     pub caught_up: Vec<ReplicaId>,
-    /// On a leader: replicas not heard from within an election time-out.
-    pub silent: Vec<ReplicaId>,
+    /// On a leader: replicas that have not been heard from within an election time-out, and for how long. Counted from
+    /// this leader's election at the earliest.
+    pub silent: Vec<(ReplicaId, Duration)>,
 }
 
 /// One replica of a raft group and the machine that its log drives.
@@ -110,23 +116,68 @@ pub struct Group<M: Machine> {
     committed: Vec<Entry>,
     outstanding: Option<raft::Ready>,
     /// Outcomes and facts that arose while stepping.
-    early: GroupReady<M::Reply>,
+    early: GroupReady<M::Reply, M::Event>,
     /// Where messages came from: how a replica without data answers.
     heard: BTreeMap<ReplicaId, Peer>,
     /// Ticks since a snapshot was sent to a follower that has not acknowledged it.
     snapshot_ticks: BTreeMap<u64, usize>,
+    /// Ticks since this group was opened.
+    ticks: u64,
+    /// On a leader: the tick at which each replica was heard last.
+    heard_at: BTreeMap<u64, u64>,
+    /// The tick at which this replica began to lead, or last knew a leader.
+    led_at: u64,
 }
 
 impl<M: Machine> Group<M> {
     /// Puts the first replica of a new group into `batch`: truncated log, durable membership, `machine` as its data.
-    pub fn write_first(shard: ShardId, replica: ReplicaId, peers: &[Peer], machine: &M, batch: &mut Batch) {
+    pub fn write_first(
+        shard: ShardId,
+        replica: ReplicaId,
+        peers: &[Peer],
+        machine: &M,
+        batch: &mut Batch,
+    ) -> Result<(), EngineError> {
         GroupRow::first(replica, peers, machine.row()).write(shard, batch);
-        Log::write_first(shard, batch);
+        Log::write_first(shard, batch)
     }
 
-    /// Puts a replica that waits for a snapshot into `batch`.
-    pub fn write_uninitialised(shard: ShardId, replica: ReplicaId, batch: &mut Batch) {
-        GroupRow::uninitialised(replica).write(shard, batch);
+    /// Puts a replica that waits for a snapshot into `batch`; `born` is the `conf_ver` of whoever counts on it.
+    pub fn write_uninitialised(shard: ShardId, replica: ReplicaId, born: u64, batch: &mut Batch) {
+        GroupRow::uninitialised(replica, born).write(shard, batch);
+    }
+
+    /// Removes log, hard state and row of this replica. The machine's data are its holder's to remove.
+    pub fn erase(&self, batch: &mut Batch) {
+        self.raft.store().erase(batch);
+        batch.delete(Table::Group, group_key(self.shard));
+    }
+
+    /// The newest membership that is known to have this replica: what removes it must be newer.
+    pub fn conf_ver(&self) -> u64 {
+        self.machine.as_ref().map_or(self.row.born, |machine| machine.epoch().conf_ver.max(self.row.born))
+    }
+
+    /// For how long no leader has been known here.
+    pub fn leaderless(&self) -> Duration {
+        if self.leads() || self.raft.raft.leader_id != 0 {
+            return Duration::ZERO;
+        }
+        self.config.tick * (self.ticks - self.led_at) as u32
+    }
+
+    /// Starts an election now instead of after a time-out.
+    pub fn campaign(&mut self) {
+        // raft-rs refuses only while a membership change is unapplied; the next time-out tries again.
+        let _ = self.raft.campaign();
+        self.settle();
+    }
+
+    /// Hands leadership to `replica`, a voter.
+    pub fn transfer(&mut self, replica: ReplicaId) {
+        if self.leads() && self.row.voters.contains(&replica.0) {
+            self.raft.transfer_leader(replica.0);
+        }
     }
 
     /// Opens the replica of `shard` that is in `view`.
@@ -168,6 +219,9 @@ impl<M: Machine> Group<M> {
             early,
             heard: BTreeMap::new(),
             snapshot_ticks: BTreeMap::new(),
+            ticks: 0,
+            heard_at: BTreeMap::new(),
+            led_at: 0,
         })
     }
 
@@ -179,6 +233,11 @@ impl<M: Machine> Group<M> {
     /// The machine, once there is data.
     pub fn machine(&self) -> Option<&M> {
         self.machine.as_ref()
+    }
+
+    /// Who leads, as far as known, and in which term.
+    pub fn leadership(&self) -> (ReplicaId, u64) {
+        (ReplicaId(self.raft.raft.leader_id), self.raft.raft.term)
     }
 
     /// Whether this replica leads.
@@ -202,11 +261,13 @@ impl<M: Machine> Group<M> {
             let ids: std::collections::BTreeSet<u64> = raft.prs().iter().map(|(id, _)| *id).collect();
             for id in ids {
                 let progress = raft.prs().get(id).expect("listed just now");
-                if id == raft.id || progress.matched + self.config.compact_threshold >= last && progress.matched > 0 {
+                let silent = self.ticks - self.heard_at.get(&id).copied().unwrap_or(0).max(self.led_at);
+                let is_silent = silent > self.config.election_ticks as u64;
+                let is_near = progress.matched + self.config.compact_threshold >= last && progress.matched > 0;
+                if id == raft.id || is_near && !is_silent {
                     status.caught_up.push(ReplicaId(id));
-                }
-                if id != raft.id && !progress.recent_active {
-                    status.silent.push(ReplicaId(id));
+                } else if is_silent {
+                    status.silent.push((ReplicaId(id), self.config.tick * silent as u32));
                 }
             }
         }
@@ -247,6 +308,10 @@ impl<M: Machine> Group<M> {
         // raft-rs draws its own time-out whenever it resets; ours is set over it before it can be looked at.
         self.raft.raft.set_randomized_election_timeout(self.election_ticks);
         self.raft.tick();
+        self.ticks += 1;
+        if !self.leads() && self.raft.raft.leader_id != 0 {
+            self.led_at = self.ticks;
+        }
         self.retry_snapshots();
         self.settle();
     }
@@ -257,10 +322,22 @@ impl<M: Machine> Group<M> {
         if inner.to != self.row.replica.0 || inner.from != message.from.replica.0 || self.is_harmful(&inner) {
             return;
         }
-        self.heard.insert(message.from.replica, message.from);
+        self.hear(message.from);
         // An error means that raft-rs has no use for the message (from a replica that is no member, say).
         let _ = self.raft.step(inner);
         self.settle();
+    }
+
+    /// Peers that the descriptor does not have yet are remembered: whoever leads may have joined after it.
+    fn hear(&mut self, from: Peer) {
+        self.heard_at.insert(from.replica.0, self.ticks);
+        let is_known = self.machine.as_ref().is_some_and(|machine| machine.peer(from.replica).is_some());
+        if !is_known {
+            while self.heard.len() >= STRANGERS_MAX {
+                self.heard.pop_first();
+            }
+            self.heard.insert(from.replica, from);
+        }
     }
 
     fn is_harmful(&self, message: &Message) -> bool {
@@ -297,7 +374,7 @@ impl<M: Machine> Group<M> {
             return Err(Refused::TooLarge);
         }
         match M::membership(command) {
-            Some(peer) => self.propose_membership(token, peer, encoded),
+            Some(change) => self.propose_membership(token, change, encoded),
             None => {
                 self.proposals.queued.push((token, encoded));
                 Ok(())
@@ -305,16 +382,18 @@ impl<M: Machine> Group<M> {
         }
     }
 
-    fn propose_membership(&mut self, token: Token, peer: Peer, encoded: Vec<u8>) -> Result<(), Refused> {
+    fn propose_membership(&mut self, token: Token, change: MemberChange, encoded: Vec<u8>) -> Result<(), Refused> {
         // With a change under way raft-rs would append an empty entry, which looks like success.
         if self.raft.raft.has_pending_conf() {
             return Err(Refused::ChangePending);
         }
-        let kind = match peer.role {
-            PeerRole::Voter => ConfChangeType::AddNode,
-            PeerRole::Learner => ConfChangeType::AddLearnerNode,
+        let (change_type, replica) = match change {
+            MemberChange::Put(peer) if peer.role == PeerRole::Voter => (ConfChangeType::AddNode, peer.replica),
+            MemberChange::Put(peer) => (ConfChangeType::AddLearnerNode, peer.replica),
+            MemberChange::Remove(replica) if replica == self.row.replica => return Err(Refused::IsLeader),
+            MemberChange::Remove(replica) => (ConfChangeType::RemoveNode, replica),
         };
-        let change = ConfChange { change_type: kind, node_id: peer.replica.0, ..Default::default() };
+        let change = ConfChange { change_type, node_id: replica.0, ..Default::default() };
         let context = encode(&vec![Bytes::from(encoded)]);
         self.flush_proposals();
         self.raft.propose_conf_change(context, change).map_err(|_| Refused::Overloaded)?;

@@ -33,7 +33,7 @@ impl<M: Machine> Group<M> {
         }
         let data = encode(&(row.rolling, M::snapshot(&row.machine, view)?));
         let metadata = SnapshotMetadata {
-            index: row.applied,
+            index: row.applied - u64::from(planted(Bug::SnapshotIndex)),
             term: row.applied_term,
             conf_state: protobuf::SingularPtrField::some(row.conf_state()),
             ..Default::default()
@@ -48,12 +48,12 @@ impl<M: Machine> Group<M> {
         &mut self,
         snapshot: Snapshot,
         batch: &mut Batch,
-        out: &mut GroupReady<M::Reply>,
+        out: &mut GroupReady<M::Reply, M::Event>,
     ) -> Result<(), EngineError> {
         let metadata = snapshot.get_metadata();
         assert!(metadata.index > self.row.applied, "{}: a snapshot goes back", self.shard);
         let (rolling, data): (u64, Vec<u8>) = decode(&snapshot.data)?;
-        let machine = M::install(&data, batch)?;
+        let mut machine = M::install(&data, self.machine.as_ref(), batch)?;
         let conf = metadata.get_conf_state().clone();
         self.row.applied = metadata.index;
         self.row.applied_term = metadata.term;
@@ -71,6 +71,7 @@ impl<M: Machine> Group<M> {
             rolling,
             data: machine.data_hash(),
         });
+        out.events.extend(machine.take_events());
         self.machine = Some(machine);
         Ok(())
     }

@@ -22,7 +22,7 @@ impl<M: Machine> Group<M> {
     }
 
     /// What to write and to say. `batch` must be committed before the next `step`, then [`Self::advance`] called.
-    pub fn ready(&mut self, batch: &mut Batch) -> Result<GroupReady<M::Reply>, EngineError> {
+    pub fn ready(&mut self, batch: &mut Batch) -> Result<GroupReady<M::Reply, M::Event>, EngineError> {
         assert!(self.outstanding.is_none(), "{}: ready before advance", self.shard);
         // The view is as of the last advance, so what was applied then is what it shows.
         let applied_in_view = self.row.applied;
@@ -81,6 +81,7 @@ impl<M: Machine> Group<M> {
             return;
         }
         self.seen = seen;
+        self.led_at = self.ticks;
         self.election_ticks = draw(&mut self.rng, self.config.election_ticks);
         self.proposals.give_up(&mut self.early.outcomes);
         self.early.refused_reads.extend(self.reads.give_up());
@@ -147,7 +148,17 @@ impl<M: Machine> Group<M> {
         let own = Peer { replica: self.row.replica, store: crate::types::StoreId::NONE, role: PeerRole::Learner };
         let from = find(message.from).unwrap_or(own);
         let bytes = message.write_to_bytes().expect("a message encodes");
-        let bulk = bytes.len() > BULK_BYTES || message.get_msg_type() == MessageType::MsgSnapshot;
-        Some(Outgoing { message: RaftMessage { shard: self.shard, from, to, message: bytes.into() }, bulk })
+        let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
+        let bulk = bytes.len() > BULK_BYTES || is_snapshot;
+        let machine = self.machine.as_ref();
+        let epoch = machine.map_or(Epoch::NONE, M::epoch);
+        let range = machine.filter(|_| is_snapshot || self.is_unreached(message.to)).and_then(M::range).cloned();
+        let message = RaftMessage { shard: self.shard, from, to, epoch, range, message: bytes.into() };
+        Some(Outgoing { message, bulk })
+    }
+
+    /// Whether nothing of the log has got to that replica yet, as far as a leader knows.
+    fn is_unreached(&self, replica: u64) -> bool {
+        self.leads() && self.raft.raft.prs().get(replica).is_some_and(|progress| progress.matched == 0)
     }
 }

@@ -1,0 +1,162 @@
+//! R, on the facts of every replica.
+//!
+//! - the newest descriptors of all shards never overlap, and once they cover the key space they always do;
+//! - whoever says a descriptor of a shard and an epoch says the same one; of one replica, the epoch only grows;
+//! - a shard has one replica a store at the most, and a replica id is used for one shard on one store, once;
+//! - a replica is destroyed only when a newer membership is without it, and never comes back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use matrixkv::types::{Epoch, Fact, ReplicaId, Shard, ShardId, StoreId};
+
+use super::{Found, Invariant, ReplicaKey};
+
+/// All descriptors, as far as anybody said them.
+#[derive(Default)]
+pub struct Ranges {
+    newest: BTreeMap<ShardId, Shard>,
+    said: BTreeMap<(ShardId, u64, u64), Shard>,
+    epochs: BTreeMap<ReplicaKey, Epoch>,
+    homes: BTreeMap<ReplicaId, (ShardId, StoreId)>,
+    destroyed: BTreeSet<ReplicaKey>,
+    covered: bool,
+}
+
+impl Ranges {
+    /// `node` says `fact`.
+    pub(super) fn fact(&mut self, node: usize, fact: &Fact) -> Found {
+        let found = match fact {
+            Fact::Opened { shard, replica, .. } => self.opened((node, *shard, *replica)),
+            Fact::Described { replica, shard } => self.described((node, shard.id, *replica), shard),
+            Fact::Split { replica, left, right } => {
+                self.learn(right).or_else(|| self.described((node, left.id, *replica), left))
+            }
+            Fact::Destroyed { shard, replica } => self.destroy((node, *shard, *replica)),
+            _ => None,
+        };
+        found.map(|message| (Invariant::Ranges, message))
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.newest.len()
+    }
+
+    fn opened(&mut self, key: ReplicaKey) -> Option<String> {
+        let (node, shard, replica) = key;
+        self.destroyed.contains(&key).then(|| format!("{replica} of {shard} comes back on node{node} after it was destroyed"))
+    }
+
+    fn destroy(&mut self, key: ReplicaKey) -> Option<String> {
+        let (node, shard, replica) = key;
+        self.destroyed.insert(key);
+        let newest = self.newest.get(&shard)?;
+        let is_member = newest.peer(replica).is_some();
+        is_member.then(|| format!("{replica} on node{node} is destroyed, and is a member: {newest:?}"))
+    }
+
+    fn described(&mut self, key: ReplicaKey, shard: &Shard) -> Option<String> {
+        let before = self.epochs.insert(key, shard.epoch);
+        if let Some(before) = before.filter(|before| shard.epoch.is_older_than(*before)) {
+            let (node, id, replica) = key;
+            return Some(format!("{id}: {replica} on node{node} goes from epoch {before:?} to {:?}", shard.epoch));
+        }
+        self.learn(shard)
+    }
+
+    fn learn(&mut self, shard: &Shard) -> Option<String> {
+        let Epoch { conf_ver, version } = shard.epoch;
+        let said = self.said.entry((shard.id, conf_ver, version)).or_insert_with(|| shard.clone());
+        if said != shard {
+            return Some(format!("two descriptors of one epoch: {said:?} and {shard:?}"));
+        }
+        if self.newest.get(&shard.id).is_some_and(|known| !known.epoch.is_older_than(shard.epoch)) {
+            return None;
+        }
+        let before = self.newest.insert(shard.id, shard.clone());
+        let homes = self.settle(shard);
+        let same_range = before.is_some_and(|before| before.range == shard.range);
+        homes.or_else(|| if same_range { None } else { self.judge_ranges() })
+    }
+
+    /// Whether its replicas live where they may.
+    fn settle(&mut self, shard: &Shard) -> Option<String> {
+        let stores: BTreeSet<_> = shard.peers.iter().map(|peer| peer.store).collect();
+        if stores.len() < shard.peers.len() {
+            return Some(format!("two replicas on one store: {shard:?}"));
+        }
+        shard.peers.iter().find_map(|peer| {
+            let home = (shard.id, peer.store);
+            let known = *self.homes.entry(peer.replica).or_insert(home);
+            (known != home).then(|| format!("{} is used twice: {known:?} and {home:?}", peer.replica))
+        })
+    }
+
+    fn judge_ranges(&mut self) -> Option<String> {
+        let mut shards: Vec<_> = self.newest.values().collect();
+        shards.sort_by(|a, b| a.range.start.cmp(&b.range.start));
+        let mut gap = shards.first().is_some_and(|first| !first.range.start.is_empty());
+        gap |= shards.last().is_some_and(|last| !last.range.end.is_empty());
+        for pair in shards.windows(2) {
+            if pair[0].range.overlaps(&pair[1].range) {
+                return Some(format!("{:?} overlaps {:?}", pair[0], pair[1]));
+            }
+            gap |= pair[0].range.end != pair[1].range.start;
+        }
+        self.covered |= !gap;
+        (gap && self.covered).then(|| format!("the key space has a gap: {shards:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use matrixkv::types::{KeyRange, Peer, PeerRole};
+
+    use super::*;
+
+    fn shard(id: u64, start: &str, end: &str, conf_ver: u64, version: u64, replicas: &[u64]) -> Shard {
+        let peer = |replica: &u64| Peer {
+            replica: ReplicaId(*replica),
+            store: StoreId(*replica % 10),
+            role: PeerRole::Voter,
+        };
+        Shard {
+            id: ShardId(id),
+            range: KeyRange { start: start.into(), end: end.into() },
+            epoch: Epoch { conf_ver, version },
+            peers: replicas.iter().map(peer).collect(),
+        }
+    }
+
+    fn described(shard: Shard) -> Fact {
+        Fact::Described { replica: shard.peers[0].replica, shard }
+    }
+
+    #[test]
+    fn a_split_and_a_move_are_fine() {
+        let mut ranges = Ranges::default();
+        assert_eq!(ranges.fact(0, &described(shard(1, "", "", 1, 1, &[11]))), None);
+        let (left, right) = (shard(1, "", "m", 1, 2, &[11]), shard(2, "m", "", 1, 2, &[21]));
+        let replica = ReplicaId(11);
+        assert_eq!(ranges.fact(0, &Fact::Split { replica, left, right }), None);
+        assert_eq!(ranges.fact(0, &described(shard(1, "", "m", 2, 2, &[11, 12]))), None);
+        assert_eq!(ranges.fact(1, &described(shard(1, "", "m", 3, 2, &[12]))), None);
+        assert_eq!(ranges.fact(0, &Fact::Destroyed { shard: ShardId(1), replica }), None);
+        assert_eq!(ranges.shards(), 2);
+    }
+
+    #[test]
+    fn overlaps_gaps_and_ghosts_are_told() {
+        let mut ranges = Ranges::default();
+        assert_eq!(ranges.fact(0, &described(shard(1, "", "", 1, 1, &[11]))), None);
+        assert!(ranges.fact(0, &described(shard(2, "m", "", 1, 2, &[22]))).is_some(), "an overlap");
+        let mut ranges = Ranges::default();
+        assert_eq!(ranges.fact(0, &described(shard(1, "", "", 1, 1, &[11]))), None);
+        assert!(ranges.fact(0, &described(shard(1, "", "m", 1, 2, &[11]))).is_some(), "a gap");
+        let mut ranges = Ranges::default();
+        assert_eq!(ranges.fact(0, &described(shard(1, "", "", 1, 1, &[11]))), None);
+        let (shard, replica) = (ShardId(1), ReplicaId(11));
+        assert!(ranges.fact(0, &Fact::Destroyed { shard, replica }).is_some(), "a member is destroyed");
+        assert!(ranges.fact(0, &Fact::Opened { shard, replica, index: 5, rolling: 0 }).is_some(), "it comes back");
+    }
+}

@@ -1,0 +1,151 @@
+//! What operators ask for. Refused with the reason, and without a change, where it makes no sense; else it begins, and the
+//! asker looks on.
+
+use super::{Command, Prophet, Ticket, Waiting, checker::Wish, checker::replicas::without, operator::Kind};
+use crate::{
+    types::{PeerRole, ShardId, StoreId},
+    wire::{AdminRequest, ProphetReply, ShardBeat, StoreState},
+};
+
+impl Prophet {
+    /// `None` if the answer comes once it is decided.
+    pub(super) fn admin(&mut self, ticket: Ticket, request: AdminRequest) -> Option<ProphetReply> {
+        let done = match request {
+            AdminRequest::TransferLeader(shard, store) => self.transfer_leader(shard, store),
+            AdminRequest::AddReplica(shard, store) => self.add_replica(shard, store),
+            AdminRequest::RemoveReplica(shard, store) => self.remove_replica(shard, store),
+            AdminRequest::Drain(store) => self.check_drain(store).map(|()| Some((store, StoreState::Draining))),
+            AdminRequest::Undrain(store) => self.check_undrain(store).map(|()| Some((store, StoreState::Up))),
+            AdminRequest::RemoveStore(store) => self.check_removal(store).map(|()| Some((store, StoreState::Removed))),
+        };
+        match done {
+            Ok(None) => Some(ProphetReply::Accepted),
+            Ok(Some((store, state))) => {
+                self.tell(format!("{store} is to be {}", state.name()));
+                let taken = self.propose(Waiting::Admin(ticket), &Command::SetStoreState { store, state });
+                (!taken).then(|| ProphetReply::Later("Prophet takes no proposals just now".into()))
+            }
+            Err(why) => Some(ProphetReply::Refused(why)),
+        }
+    }
+
+    fn beat(&self, shard: ShardId) -> Result<&ShardBeat, String> {
+        let known = self.meta().is_some_and(|meta| meta.shards().contains_key(&shard));
+        match self.view.shards.get(&shard) {
+            Some(beat) => Ok(beat),
+            None if known => Err(format!("{shard} has no leader that Prophet has heard of")),
+            None => Err(format!("there is no {shard}")),
+        }
+    }
+
+    fn known_store(&self, store: StoreId) -> Result<StoreState, String> {
+        let info = self.meta().and_then(|meta| meta.stores().get(&store));
+        info.map(|info| info.state).ok_or_else(|| format!("there is no {store}"))
+    }
+
+    fn transfer_leader(&mut self, shard: ShardId, store: StoreId) -> Result<Option<(StoreId, StoreState)>, String> {
+        self.known_store(store)?;
+        let beat = self.beat(shard)?;
+        let peer = beat.route.shard.peer_on(store).ok_or_else(|| format!("{shard} has no replica on {store}"))?;
+        if peer.role != PeerRole::Voter {
+            return Err(format!("the replica of {shard} on {store} is a learner and cannot lead"));
+        }
+        if beat.route.leader.is_some_and(|leader| leader.replica == peer.replica) {
+            return Ok(None);
+        }
+        let wish = Wish { lead: Some(peer.replica), ..Wish::new(Kind::Admin, "an operator wants it") };
+        self.start(shard, wish).map(|()| None)
+    }
+
+    fn add_replica(&mut self, shard: ShardId, store: StoreId) -> Result<Option<(StoreId, StoreState)>, String> {
+        self.known_store(store)?;
+        let beat = self.beat(shard)?;
+        let cluster = self.look().ok_or("Prophet has no data yet")?;
+        if let Some(why) = cluster.unfit(&beat.route.shard, store) {
+            return Err(format!("{store} takes no replica of {shard}: {why}"));
+        }
+        let wish = Wish { add: Some(store), ..Wish::new(Kind::Admin, "an operator wants it") };
+        self.start(shard, wish).map(|()| None)
+    }
+
+    fn remove_replica(&mut self, shard: ShardId, store: StoreId) -> Result<Option<(StoreId, StoreState)>, String> {
+        self.known_store(store)?;
+        let beat = self.beat(shard)?;
+        let known = &beat.route.shard;
+        let peer = known.peer_on(store).ok_or_else(|| format!("{shard} has no replica on {store}"))?;
+        if peer.role == PeerRole::Voter && known.voters().count() == 1 {
+            return Err(format!("the replica on {store} is the last voter of {shard}"));
+        }
+        let wish = without(beat, peer, Wish::new(Kind::Admin, "an operator wants it"));
+        let leads = beat.route.leader.is_some_and(|leader| leader.replica == peer.replica);
+        if leads && wish.lead.is_none() {
+            return Err(format!("the replica on {store} leads {shard}, and no other voter has caught up"));
+        }
+        self.start(shard, wish).map(|()| None)
+    }
+
+    /// A store can be emptied only where enough others are left for every replica.
+    fn check_drain(&self, store: StoreId) -> Result<(), String> {
+        match self.known_store(store)? {
+            StoreState::Draining => return Ok(()),
+            StoreState::Removed => return Err(format!("{store} is removed")),
+            StoreState::Up | StoreState::Down => {}
+        }
+        let cluster = self.look().ok_or("Prophet has no data yet")?;
+        let left = cluster.usable().filter(|other| *other != store).count();
+        let wanted = self.config.max_replicas;
+        if left < wanted {
+            return Err(format!("{left} stores would be left in use, and each shard wants {wanted} replicas"));
+        }
+        Ok(())
+    }
+
+    fn check_undrain(&self, store: StoreId) -> Result<(), String> {
+        match self.known_store(store)? {
+            StoreState::Draining | StoreState::Up => Ok(()),
+            other => Err(format!("{store} is {}, not draining", other.name())),
+        }
+    }
+
+    fn check_removal(&self, store: StoreId) -> Result<(), String> {
+        if self.known_store(store)? == StoreState::Removed {
+            return Ok(());
+        }
+        let meta = self.meta().ok_or("Prophet has no data yet")?;
+        let known = meta.shards().values().filter(|shard| shard.peer_on(store).is_some()).count() as u64;
+        let heard = self.view.load(store).replicas;
+        match known.max(heard) {
+            0 => Ok(()),
+            held => Err(format!("{store} holds {held} replicas; drain it first")),
+        }
+    }
+
+    /// Why the shard is as it is.
+    pub(super) fn explain(&self, shard: ShardId) -> Result<Vec<String>, String> {
+        let beat = self.beat(shard)?;
+        let mut said = vec![format!("{:?}, {} bytes, led by {:?}", beat.route.shard, beat.size, beat.route.leader)];
+        if let Some(operator) = self.view.operators.get(shard) {
+            let info = operator.describe(shard, "", 0);
+            let next = &info.steps[operator.done.min(info.steps.len() - 1)];
+            said.push(format!("operator {} ({}): {} is next", info.kind, info.reason, next));
+        }
+        if let Some(why) = self.view.blocked.get(&shard) {
+            said.push(format!("nothing can be done: {why}"));
+        }
+        for (replica, silent) in &beat.down {
+            said.push(format!("{replica} has been silent for {silent:.1?}"));
+        }
+        let cluster = self.look().ok_or("Prophet has no data yet")?;
+        if !self.has_heard_enough() {
+            said.push("Prophet's leader is new and waits for heartbeats".into());
+        }
+        for store in cluster.stores.keys() {
+            let score = cluster.score(*store);
+            said.push(match cluster.unfit(&beat.route.shard, *store) {
+                Some(why) => format!("{store} (score {score:.1}) takes no replica of it: {why}"),
+                None => format!("{store} (score {score:.1}) could take a replica of it"),
+            });
+        }
+        Ok(said)
+    }
+}

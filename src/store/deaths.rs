@@ -1,0 +1,138 @@
+//! How replicas cease to be.
+//!
+//! A replica is destroyed when its own log says so, when a peer with a newer membership says so, when a message of such a
+//! membership is meant for a later replica on this store, or when Prophet, asked, names a newer membership without it. Each
+//! counts for one replica id, and only with a newer `conf_ver` than the one that this replica is known to be in.
+//!
+//! Invariants:
+//! - log, hard state and row go in one batch with the promise ([`Table::Tomb`]) never to take back a replica of this id or
+//!   an earlier one; the rows of the data follow in slices;
+//! - what a message says about a shard that nobody here has a replica of destroys nothing.
+
+use super::{Send, Store, StoreReady};
+use crate::{
+    engine::{Batch, EngineError, Table, View, group_key},
+    planted::{Bug, planted},
+    types::{Fact, Instant, Peer, PeerRole, ReplicaId, ShardId},
+    wire::{MembershipAsk, RaftMessage, Removal},
+};
+
+impl Store {
+    pub(super) fn read_tombs(&mut self, view: &View) -> Result<(), EngineError> {
+        for row in view.scan(Table::Tomb, &[], &[])? {
+            let (key, value) = row?;
+            let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes);
+            let damaged = |_| EngineError::Damaged(format!("the row {key:?} of the tombs"));
+            self.tombs.insert(ShardId(number(&key).map_err(damaged)?), ReplicaId(number(&value).map_err(damaged)?));
+        }
+        Ok(())
+    }
+
+    /// Whether a replica of this id was destroyed here, or came before one that was.
+    pub(super) fn is_buried(&self, shard: ShardId, replica: ReplicaId) -> bool {
+        self.tombs.get(&shard).is_some_and(|min_next| replica < *min_next)
+    }
+
+    /// Somebody says that a replica is not a member any more.
+    pub(super) fn removed(&mut self, removal: Removal) {
+        let Removal { shard, replica, epoch } = removal;
+        let Some(group) = self.groups.get(&shard) else { return };
+        let is_meant = group.replica() == replica && epoch.conf_ver > group.conf_ver();
+        if is_meant || planted(Bug::HonourAnyDestroy) {
+            self.dying.insert(shard);
+        }
+    }
+
+    /// A message for a later replica on this store: the one that is here was removed, if the sender knows better.
+    pub(super) fn superseded(&mut self, message: &RaftMessage) {
+        let Some(group) = self.groups.get(&message.shard) else { return };
+        if group.replica() < message.to.replica && message.epoch.conf_ver > group.conf_ver() {
+            self.dying.insert(message.shard);
+        }
+    }
+
+    /// Whether the sender is a replica that was removed; then it is told so.
+    pub(super) fn is_from_removed(&mut self, message: &RaftMessage) -> bool {
+        let Some(shard) = self.groups.get(&message.shard).and_then(|group| group.machine()).map(|kv| kv.shard()) else {
+            return false;
+        };
+        let is_member = shard.peer(message.from.replica).is_some();
+        let is_older = message.epoch.conf_ver != 0 && message.epoch.conf_ver < shard.epoch.conf_ver;
+        if is_member || !is_older {
+            return false;
+        }
+        let removal = Removal { shard: shard.id, replica: message.from.replica, epoch: shard.epoch };
+        self.early.now.push(Send::Removed { to: message.from.store, removal });
+        true
+    }
+
+    /// The membership changed and has lost `removed`.
+    pub(super) fn lost_peer(&mut self, shard: ShardId, removed: Peer, out: &mut StoreReady) {
+        let Some(group) = self.groups.get(&shard) else { return };
+        if group.replica() == removed.replica {
+            // A leader stays for a while, so that the others learn from it that its removal is committed.
+            if group.leads() {
+                self.lingering.insert(shard, 2 * self.config.group.election_ticks);
+            } else if !planted(Bug::ReadAfterRemoval) {
+                self.dying.insert(shard);
+            }
+        } else if group.leads() && !(planted(Bug::LingeringLearner) && removed.role == PeerRole::Learner) {
+            let epoch = group.machine().expect("its descriptor just changed").shard().epoch;
+            let removal = Removal { shard, replica: removed.replica, epoch };
+            out.after.push(Send::Removed { to: removed.store, removal });
+        }
+    }
+
+    pub(super) fn tick_lingering(&mut self) {
+        for (shard, ticks) in &mut self.lingering {
+            *ticks = ticks.saturating_sub(1);
+            if *ticks == 0 || !self.groups.get(shard).is_some_and(|group| group.leads()) {
+                self.dying.insert(*shard);
+            }
+        }
+    }
+
+    /// Carries out what was decided.
+    pub(super) fn bury(&mut self, batch: &mut Batch, out: &mut StoreReady) -> Result<(), EngineError> {
+        for shard in std::mem::take(&mut self.dying) {
+            self.lingering.remove(&shard);
+            let Some(group) = self.groups.remove(&shard) else { continue };
+            let replica = group.replica();
+            group.erase(batch);
+            if let Some(machine) = group.machine() {
+                self.ranges.remove(shard);
+                self.garbage.add(shard, replica, machine.shard().range.clone(), batch);
+            }
+            let min_next = ReplicaId(replica.0 + 1);
+            batch.put(Table::Tomb, group_key(shard), min_next.0.to_be_bytes().to_vec().into());
+            self.tombs.insert(shard, min_next);
+            self.forget(shard, "the replica was removed from its shard");
+            tracing::info!(%shard, %replica, "a replica was removed and is destroyed");
+            out.facts.push(Fact::Destroyed { shard, replica });
+        }
+        if !self.garbage.is_empty() {
+            self.garbage.sweep(batch)?;
+        }
+        Ok(())
+    }
+
+    /// From time to time each replica asks Prophet whether it is still a member: learners never vote, and a replica
+    /// whose peers have all moved hears from nobody.
+    pub(super) fn ask_membership(&mut self, now: Instant) {
+        if now < self.next_membership_ask {
+            return;
+        }
+        self.next_membership_ask = now + self.config.membership_check;
+        let all = self.groups.iter().filter(|(_, group)| !group.leads());
+        let asks: Vec<_> = all
+            .map(|(shard, group)| MembershipAsk {
+                shard: *shard,
+                replica: group.replica(),
+                conf_ver: group.conf_ver(),
+            })
+            .collect();
+        if !asks.is_empty() && !planted(Bug::LingeringLearner) {
+            self.early.now.push(Send::AskMembership(asks));
+        }
+    }
+}

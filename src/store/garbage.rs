@@ -1,0 +1,75 @@
+//! Rows that belong to nobody any more: what a destroyed replica held. They are removed in bounded slices, one a turn, so
+//! that a large replica does not hold up the store. What is left to do is durable, and goes on after a restart; until it
+//! is done the range counts as held, so that no new replica's rows are taken for old ones.
+//!
+//! Invariant: a range is put down in the very batch that takes away its owner.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    engine::{Batch, EngineError, Table, View},
+    types::{KeyRange, ReplicaId, ShardId},
+    wire::{decode, encode},
+};
+
+/// Rows that one turn removes at the most.
+const SLICE_ROWS: usize = 1024;
+
+/// Whose rows they were.
+type Owner = (ShardId, ReplicaId);
+
+/// What is left to remove.
+#[derive(Default)]
+pub(super) struct Garbage {
+    ranges: BTreeMap<Owner, KeyRange>,
+}
+
+fn key((shard, replica): Owner) -> Vec<u8> {
+    [shard.0.to_be_bytes(), replica.0.to_be_bytes()].concat()
+}
+
+impl Garbage {
+    /// What an earlier life left.
+    pub fn open(view: &View) -> Result<Garbage, EngineError> {
+        let mut ranges = BTreeMap::new();
+        for row in view.scan(Table::Garbage, &[], &[])? {
+            let (key, value) = row?;
+            let damaged = || EngineError::Damaged(format!("the row {key:?} of the garbage"));
+            let (shard, replica) = key.split_at_checked(8).ok_or_else(damaged)?;
+            let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).map_err(|_| damaged());
+            ranges.insert((ShardId(number(shard)?), ReplicaId(number(replica)?)), decode(&value)?);
+        }
+        Ok(Garbage { ranges })
+    }
+
+    /// Nobody owns the rows of `range` from this batch on.
+    pub fn add(&mut self, shard: ShardId, replica: ReplicaId, range: KeyRange, batch: &mut Batch) {
+        batch.put(Table::Garbage, key((shard, replica)), encode(&range).into());
+        self.ranges.insert((shard, replica), range);
+    }
+
+    /// Whether nothing is left to do.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Whether rows in `range` may be left.
+    pub fn overlaps(&self, range: &KeyRange) -> bool {
+        self.ranges.values().any(|left| left.overlaps(range))
+    }
+
+    /// Removes a slice of what `batch`'s view shows.
+    pub fn sweep(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
+        let Some((owner, range)) = self.ranges.first_key_value().map(|(owner, range)| (*owner, range.clone())) else {
+            return Ok(());
+        };
+        let rows = batch.view().scan(Table::Data, &range.start, &range.end)?;
+        let slice = rows.take(SLICE_ROWS).map(|row| Ok(row?.0)).collect::<Result<Vec<_>, EngineError>>()?;
+        if slice.len() < SLICE_ROWS {
+            self.ranges.remove(&owner);
+            batch.delete(Table::Garbage, key(owner));
+        }
+        slice.into_iter().for_each(|row| batch.delete(Table::Data, row));
+        Ok(())
+    }
+}
