@@ -19,6 +19,8 @@ pub struct Ranges {
     epochs: BTreeMap<ReplicaKey, Epoch>,
     homes: BTreeMap<ReplicaId, (ShardId, StoreId)>,
     destroyed: BTreeSet<ReplicaKey>,
+    /// Whether a range is another one since they were judged last.
+    moved: bool,
     covered: bool,
 }
 
@@ -29,7 +31,9 @@ impl Ranges {
             Fact::Opened { shard, replica, .. } => self.opened((node, *shard, *replica)),
             Fact::Described { replica, shard } => self.described((node, shard.id, *replica), shard),
             Fact::Split { replica, left, right } => {
-                self.learn(right).or_else(|| self.described((node, left.id, *replica), left))
+                let key = (node, left.id, *replica);
+                let found = self.grows(key, left.epoch).or_else(|| self.learn(left)).or_else(|| self.learn(right));
+                found.or_else(|| self.judge_ranges())
             }
             Fact::Destroyed { shard, replica } => self.destroy((node, *shard, *replica)),
             _ => None,
@@ -56,12 +60,13 @@ impl Ranges {
     }
 
     fn described(&mut self, key: ReplicaKey, shard: &Shard) -> Option<String> {
-        let before = self.epochs.insert(key, shard.epoch);
-        if let Some(before) = before.filter(|before| shard.epoch.is_older_than(*before)) {
-            let (node, id, replica) = key;
-            return Some(format!("{id}: {replica} on node{node} goes from epoch {before:?} to {:?}", shard.epoch));
-        }
-        self.learn(shard)
+        self.grows(key, shard.epoch).or_else(|| self.learn(shard)).or_else(|| self.judge_ranges())
+    }
+
+    fn grows(&mut self, key: ReplicaKey, epoch: Epoch) -> Option<String> {
+        let before = self.epochs.insert(key, epoch).filter(|before| epoch.is_older_than(*before))?;
+        let (node, id, replica) = key;
+        Some(format!("{id}: {replica} on node{node} goes from epoch {before:?} to {epoch:?}"))
     }
 
     fn learn(&mut self, shard: &Shard) -> Option<String> {
@@ -74,9 +79,8 @@ impl Ranges {
             return None;
         }
         let before = self.newest.insert(shard.id, shard.clone());
-        let homes = self.settle(shard);
-        let same_range = before.is_some_and(|before| before.range == shard.range);
-        homes.or_else(|| if same_range { None } else { self.judge_ranges() })
+        self.moved |= before.is_none_or(|before| before.range != shard.range);
+        self.settle(shard)
     }
 
     /// Whether its replicas live where they may.
@@ -93,6 +97,9 @@ impl Ranges {
     }
 
     fn judge_ranges(&mut self) -> Option<String> {
+        if !std::mem::take(&mut self.moved) {
+            return None;
+        }
         let mut shards: Vec<_> = self.newest.values().collect();
         shards.sort_by(|a, b| a.range.start.cmp(&b.range.start));
         let mut gap = shards.first().is_some_and(|first| !first.range.start.is_empty());
