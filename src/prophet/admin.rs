@@ -1,7 +1,7 @@
 //! What operators ask for. Refused with the reason, and without a change, where it makes no sense; else it begins, and the
 //! asker looks on.
 
-use super::{Command, Prophet, Ticket, Waiting, checker::Wish, checker::replicas::without, operator::Kind};
+use super::{Command, Prophet, Ticket, Waiting, checker::Wish, operator::Kind};
 use crate::{
     types::{PeerRole, ShardId, StoreId},
     wire::{AdminRequest, ProphetReply, ShardBeat, StoreState},
@@ -76,11 +76,7 @@ impl Prophet {
         if peer.role == PeerRole::Voter && known.voters().count() == 1 {
             return Err(format!("the replica on {store} is the last voter of {shard}"));
         }
-        let wish = without(beat, peer, Wish::new(Kind::Admin, "an operator wants it"));
-        let leads = beat.route.leader.is_some_and(|leader| leader.replica == peer.replica);
-        if leads && wish.lead.is_none() {
-            return Err(format!("the replica on {store} leads {shard}, and no other voter has caught up"));
-        }
+        let wish = Wish { remove: Some(peer.replica), ..Wish::new(Kind::Admin, "an operator wants it") };
         self.start(shard, wish).map(|()| None)
     }
 

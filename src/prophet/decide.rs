@@ -103,7 +103,9 @@ impl Prophet {
 
     /// Ends what takes too long, and evens things out.
     pub(super) fn schedule(&mut self) {
-        self.view.operators.expire(self.now, self.config.operator_deadline);
+        let Some(meta) = self.group.machine() else { return };
+        let in_use = |store| meta.stores().get(&store).is_some_and(|store| store.state == StoreState::Up);
+        self.view.operators.expire(self.now, self.config.operator_deadline, in_use);
         if !self.has_heard_enough() {
             return;
         }

@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
+    time::Duration,
 };
 
 use crate::{
@@ -204,11 +205,16 @@ impl Operators {
         self.recent.truncate(RECENT_MAX);
     }
 
-    /// Ends those that take too long.
-    pub fn expire(&mut self, now: Instant, deadline: std::time::Duration) {
-        let late = self.running.iter().filter(|(_, operator)| now.since(operator.since) > deadline);
-        for shard in late.map(|(shard, _)| *shard).collect::<Vec<_>>() {
-            self.end(shard, "cancelled: not done in time", now);
+    /// Ends those that take too long, and those that fill a store that is not in use any more.
+    pub fn expire(&mut self, now: Instant, deadline: Duration, in_use: impl Fn(StoreId) -> bool) {
+        let judge = |operator: &Operator| match operator.fills() {
+            Some(store) if !in_use(store) => Some("cancelled: the store that it fills is not in use any more"),
+            _ if now.since(operator.since) > deadline => Some("cancelled: not done in time"),
+            _ => None,
+        };
+        let over = self.running.iter().filter_map(|(shard, operator)| Some((*shard, judge(operator)?)));
+        for (shard, outcome) in over.collect::<Vec<_>>() {
+            self.end(shard, outcome, now);
         }
     }
 

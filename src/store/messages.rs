@@ -88,6 +88,8 @@ impl Store {
             ShardStep::Put(peer) => {
                 let _ = group.propose(token, &Command::ChangePeer { conf_ver, peer });
             }
+            // It would be refused: somebody else leads first, and is sent the order then.
+            ShardStep::Remove(peer) if peer.replica == group.replica() => group.hand_over(),
             ShardStep::Remove(peer) => {
                 let _ = group.propose(token, &Command::RemovePeer { conf_ver, replica: peer.replica });
             }

@@ -26,9 +26,10 @@ impl Store {
     pub fn ready(&mut self, batch: &mut Batch) -> Result<StoreReady, EngineError> {
         assert!(self.turned.is_empty(), "ready before advance");
         self.open_born(batch.view())?;
-        self.write_births(batch)?;
-        let mut out = StoreReady::default();
+        // Told before what this turn makes of it.
+        let mut out = StoreReady { facts: std::mem::take(&mut self.early.facts), ..StoreReady::default() };
         let view = batch.view().clone();
+        self.write_births(batch)?;
         self.work_on_splits(&view, &mut out)?;
         while let Some(shard) = self.dirty.pop_first() {
             self.turn(shard, batch, &mut out)?;
@@ -39,7 +40,6 @@ impl Store {
         let early = std::mem::take(&mut self.early);
         out.now.extend(early.now);
         out.after.extend(early.after);
-        out.facts.extend(early.facts);
         Ok(out)
     }
 

@@ -25,9 +25,9 @@ pub struct Wish {
     pub add: Option<StoreId>,
     /// A learner that becomes a voter.
     pub promote: Option<ReplicaId>,
-    /// A voter that is to lead, after what is added.
+    /// A voter that is to lead.
     pub lead: Option<ReplicaId>,
-    /// A replica that goes, last of all. Where it leads, `lead` or the added one leads before.
+    /// A replica that goes, last of all. If it leads, it hands over first.
     pub remove: Option<ReplicaId>,
     /// Why.
     pub reason: String,

@@ -26,7 +26,7 @@ pub fn check(cluster: &Cluster, beat: &ShardBeat) -> Verdict {
         let surplus = shard.voters().find(lost).or_else(|| least_useful(cluster, beat));
         return surplus.map_or(Verdict::Fine, |peer| {
             let reason = format!("{voters} voters, {wanted} are wanted");
-            Verdict::Do(without(beat, peer, Wish::new(Kind::Repair, reason)))
+            Verdict::Do(Wish { remove: Some(peer.replica), ..Wish::new(Kind::Repair, reason) })
         });
     }
     if voters < wanted {
@@ -61,20 +61,11 @@ fn replace(cluster: &Cluster, beat: &ShardBeat, old: &Peer) -> Verdict {
     let shard = &beat.route.shard;
     let why = cluster.trouble(beat, old).expect("only a voter in trouble is replaced");
     match cluster.place(shard, Some(old.replica)) {
-        Ok(store) => Verdict::Do(without(beat, old, Wish { add: Some(store), ..Wish::new(Kind::Repair, why) })),
+        Ok(store) => {
+            Verdict::Do(Wish { add: Some(store), remove: Some(old.replica), ..Wish::new(Kind::Repair, why) })
+        }
         Err(no_place) => Verdict::Blocked(format!("{why}; {no_place}")),
     }
-}
-
-/// `wish`, and `peer` goes; if it leads, another voter leads before, unless the new one does.
-pub fn without(beat: &ShardBeat, peer: &Peer, wish: Wish) -> Wish {
-    let leads = beat.route.leader.is_some_and(|leader| leader.replica == peer.replica);
-    let is_fit = |other: &&Peer| {
-        let is_down = beat.down.iter().any(|(down, _)| *down == other.replica);
-        other.replica != peer.replica && !is_down && beat.caught_up.contains(&other.replica)
-    };
-    let heir = beat.route.shard.voters().find(is_fit).map(|heir| heir.replica);
-    Wish { lead: heir.filter(|_| leads), remove: Some(peer.replica), ..wish }
 }
 
 /// The voter whose going costs least: little isolation, a full store, no leadership.

@@ -2,11 +2,7 @@
 
 use super::{TOLERANCE, is_calm};
 use crate::{
-    prophet::{
-        checker::{Wish, replicas::without},
-        cluster::Cluster,
-        operator::Kind,
-    },
+    prophet::{checker::Wish, cluster::Cluster, operator::Kind},
     types::{ShardId, StoreId},
     wire::ShardBeat,
 };
@@ -23,8 +19,8 @@ pub fn schedule(cluster: &Cluster) -> Option<(ShardId, Wish)> {
             let Some(beat) = found else { continue };
             let reason = format!("{giver} carries {heavy:.1}, {taker} carries {light:.1}");
             let old = beat.route.shard.peer_on(*giver).expect("checked by may_move");
-            let wish = Wish { add: Some(*taker), ..Wish::new(Kind::BalanceShards, reason) };
-            return Some((beat.route.shard.id, without(beat, old, wish)));
+            let (add, remove) = (Some(*taker), Some(old.replica));
+            return Some((beat.route.shard.id, Wish { add, remove, ..Wish::new(Kind::BalanceShards, reason) }));
         }
     }
     None
