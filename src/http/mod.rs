@@ -9,9 +9,9 @@
 mod answers;
 mod api;
 mod ask;
-mod operate;
 pub mod client;
 pub mod discovery;
+mod operate;
 mod serve;
 mod timer;
 

@@ -103,7 +103,9 @@ impl<E: Env> Dispatcher<E> {
             (Channel::Raft | Channel::Bulk, Body::Removed(removal)) => {
                 self.inboxes.to_store(store::Input::Removed(removal));
             }
-            (channel, Body::Raft(_) | Body::Removed(_)) => tracing::warn!(?channel, "a raft message on a channel that has none"),
+            (channel, Body::Raft(_) | Body::Removed(_)) => {
+                tracing::warn!(?channel, "a raft message on a channel that has none")
+            }
         }
     }
 

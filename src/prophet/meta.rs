@@ -241,12 +241,7 @@ impl MetaMachine {
         Ok(Reply::Done)
     }
 
-    fn set_store_state(
-        &mut self,
-        store: StoreId,
-        state: StoreState,
-        batch: &mut Batch,
-    ) -> Result<Reply, EngineError> {
+    fn set_store_state(&mut self, store: StoreId, state: StoreState, batch: &mut Batch) -> Result<Reply, EngineError> {
         let Some(info) = self.stores.get(&store).filter(|info| info.state != StoreState::Removed).cloned() else {
             return Ok(Reply::Void);
         };

@@ -4,13 +4,14 @@
 //! Turned by the driver with the same three verbs as a store. Store and Prophet exchange messages only.
 //!
 //! Invariants:
-//! - an id is given once: ids come from a replicated counter, and a leader hands out only what it took from there;
+//! - an id is given once, and later ids are greater: they come from a replicated counter, and a leader hands out only
+//!   what it took from there;
 //! - every order is guarded by the epoch it was decided on, so two leaders, or a late order, do no harm;
 //! - what Prophet does not know is never an order to destroy;
 //! - the living view is the leader's own and starts empty: nothing is moved before most stores were heard.
 
-pub mod checker;
 mod admin;
+pub mod checker;
 pub mod cluster;
 mod decide;
 mod io;
@@ -257,7 +258,13 @@ impl Prophet {
                 }
                 None
             }
-            Waiting::Register(ticket) => Some(Send::Reply { ticket, reply: self.registered(outcome) }),
+            Waiting::Register(ticket) => {
+                // The registration took ids beyond those that are left here. What is given from now on must be beyond
+                // them, since stores tell a late replica by its id.
+                self.ids = 0..0;
+                self.refill_ids();
+                Some(Send::Reply { ticket, reply: self.registered(outcome) })
+            }
             Waiting::Join(ticket, member) => Some(Send::JoinReply { ticket, reply: self.joined(&member, outcome) }),
         }
     }

@@ -127,7 +127,9 @@ fn is_done(step: &ShardStep, beat: &ShardBeat) -> bool {
 
 fn describe(step: &ShardStep) -> String {
     match step {
-        ShardStep::Put(peer) if peer.role == PeerRole::Learner => format!("add {} as learner on {}", peer.replica, peer.store),
+        ShardStep::Put(peer) if peer.role == PeerRole::Learner => {
+            format!("add {} as learner on {}", peer.replica, peer.store)
+        }
         ShardStep::Put(peer) => format!("promote {} on {}", peer.replica, peer.store),
         ShardStep::Remove(peer) => format!("remove {} from {}", peer.replica, peer.store),
         ShardStep::Lead(peer) => format!("lead from {}", peer.store),
@@ -164,9 +166,7 @@ impl Operators {
 
     /// How many replicas are on their way to `store` without being there yet.
     pub fn coming(&self, store: StoreId) -> u64 {
-        let comes = |step: &ShardStep| {
-            matches!(step, ShardStep::Put(peer) if peer.store == store && peer.role == PeerRole::Learner)
-        };
+        let comes = |step: &ShardStep| matches!(step, ShardStep::Put(peer) if peer.store == store && peer.role == PeerRole::Learner);
         self.left(comes)
     }
 

@@ -127,7 +127,9 @@ impl Prophet {
     fn split_ids(&mut self, shard: ShardId, replicas: u32) -> ProphetReply {
         let wanted = u64::from(replicas) + 1;
         if replicas == 0 || replicas > SPLIT_REPLICAS_MAX {
-            return ProphetReply::Refused(format!("{shard} has {replicas} replicas; 1 to {SPLIT_REPLICAS_MAX} are valid"));
+            return ProphetReply::Refused(format!(
+                "{shard} has {replicas} replicas; 1 to {SPLIT_REPLICAS_MAX} are valid"
+            ));
         }
         if self.ids.end - self.ids.start < wanted {
             self.refill_ids();

@@ -43,10 +43,11 @@ impl Store {
         }
     }
 
-    /// A message for a later replica on this store: the one that is here was removed, if the sender knows better.
+    /// A message for another replica on this store. A shard has one a store: if the sender's membership is newer, the one
+    /// that is here was removed.
     pub(super) fn superseded(&mut self, message: &RaftMessage) {
         let Some(group) = self.groups.get(&message.shard) else { return };
-        if group.replica() < message.to.replica && message.epoch.conf_ver > group.conf_ver() {
+        if message.epoch.conf_ver > group.conf_ver() {
             self.dying.insert(message.shard);
         }
     }
@@ -125,11 +126,7 @@ impl Store {
         self.next_membership_ask = now + self.config.membership_check;
         let all = self.groups.iter().filter(|(_, group)| !group.leads());
         let asks: Vec<_> = all
-            .map(|(shard, group)| MembershipAsk {
-                shard: *shard,
-                replica: group.replica(),
-                conf_ver: group.conf_ver(),
-            })
+            .map(|(shard, group)| MembershipAsk { shard: *shard, replica: group.replica(), conf_ver: group.conf_ver() })
             .collect();
         if !asks.is_empty() && !planted(Bug::LingeringLearner) {
             self.early.now.push(Send::AskMembership(asks));

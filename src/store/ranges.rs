@@ -44,7 +44,8 @@ impl Ranges {
     /// The shard that holds `key`.
     #[cfg(test)]
     pub fn find(&self, key: &[u8]) -> Option<ShardId> {
-        let (_, (range, shard)) = self.by_start.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
+        let (_, (range, shard)) =
+            self.by_start.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
         range.contains(key).then_some(*shard)
     }
 }

@@ -173,7 +173,9 @@ impl Store {
             return Err(Refusal::NotLeader(Box::new(route(group).expect("it has a machine"))));
         }
         if key <= range.start {
-            return Err(Refusal::Invalid(format!("key: {shard} begins there already, so there is nothing to split off")));
+            return Err(Refusal::Invalid(format!(
+                "key: {shard} begins there already, so there is nothing to split off"
+            )));
         }
         if self.splits.jobs.contains_key(&shard) {
             return Err(Refusal::Unavailable(format!("{shard} is being split just now")));
@@ -249,12 +251,14 @@ impl Store {
     /// Reads a slice of rows for the jobs that need some.
     pub(super) fn work_on_splits(&mut self, view: &View, out: &mut StoreReady) -> Result<(), EngineError> {
         let mut budget = Budget { bytes: SLICE_BYTES, rows: SLICE_ROWS };
-        let busy = self.splits.jobs.iter().filter(|(_, job)| matches!(job.stage, Stage::Searching(_) | Stage::Counting(..)));
+        let busy =
+            self.splits.jobs.iter().filter(|(_, job)| matches!(job.stage, Stage::Searching(_) | Stage::Counting(..)));
         for shard in busy.map(|(shard, _)| *shard).collect::<Vec<_>>() {
             if budget.is_over() {
                 break;
             }
-            let is_current = self.groups.get(&shard).and_then(|group| Some((group.leads(), group.machine()?.shard().epoch)));
+            let is_current =
+                self.groups.get(&shard).and_then(|group| Some((group.leads(), group.machine()?.shard().epoch)));
             if is_current != Some((true, self.splits.jobs[&shard].epoch)) {
                 self.end_split(shard, Refusal::Unavailable(format!("{shard} changed while it was being split")));
                 continue;

@@ -86,13 +86,7 @@ impl Store {
     }
 
     /// What was applied means something to the store itself; it belongs into the same batch.
-    fn event(
-        &mut self,
-        id: ShardId,
-        event: Event,
-        batch: &mut Batch,
-        out: &mut StoreReady,
-    ) -> Result<(), EngineError> {
+    fn event(&mut self, id: ShardId, event: Event, batch: &mut Batch, out: &mut StoreReady) -> Result<(), EngineError> {
         match event {
             Event::Described { shard, removed } => {
                 self.ranges.set(id, &shard.range);

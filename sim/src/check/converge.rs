@@ -161,7 +161,9 @@ mod tests {
     use super::*;
 
     fn body(store: u64, replicas: &str) -> String {
-        format!(r#"{{"store-id":{store},"shards":[{{"shard-id":3,"replicas":[{replicas}],"range":{{"start":"","end":""}}}}]}}"#)
+        format!(
+            r#"{{"store-id":{store},"shards":[{{"shard-id":3,"replicas":[{replicas}],"range":{{"start":"","end":""}}}}]}}"#
+        )
     }
 
     fn bodies(replicas: &str, nodes: u64) -> BTreeMap<usize, String> {

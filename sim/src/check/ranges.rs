@@ -48,7 +48,9 @@ impl Ranges {
 
     fn opened(&mut self, key: ReplicaKey) -> Option<String> {
         let (node, shard, replica) = key;
-        self.destroyed.contains(&key).then(|| format!("{replica} of {shard} comes back on node{node} after it was destroyed"))
+        self.destroyed
+            .contains(&key)
+            .then(|| format!("{replica} of {shard} comes back on node{node} after it was destroyed"))
     }
 
     fn destroy(&mut self, key: ReplicaKey) -> Option<String> {
@@ -122,11 +124,8 @@ mod tests {
     use super::*;
 
     fn shard(id: u64, start: &str, end: &str, conf_ver: u64, version: u64, replicas: &[u64]) -> Shard {
-        let peer = |replica: &u64| Peer {
-            replica: ReplicaId(*replica),
-            store: StoreId(*replica % 10),
-            role: PeerRole::Voter,
-        };
+        let peer =
+            |replica: &u64| Peer { replica: ReplicaId(*replica), store: StoreId(*replica % 10), role: PeerRole::Voter };
         Shard {
             id: ShardId(id),
             range: KeyRange { start: start.into(), end: end.into() },

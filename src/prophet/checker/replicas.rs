@@ -61,9 +61,7 @@ fn replace(cluster: &Cluster, beat: &ShardBeat, old: &Peer) -> Verdict {
     let shard = &beat.route.shard;
     let why = cluster.trouble(beat, old).expect("only a voter in trouble is replaced");
     match cluster.place(shard, Some(old.replica)) {
-        Ok(store) => {
-            Verdict::Do(Wish { add: Some(store), remove: Some(old.replica), ..Wish::new(Kind::Repair, why) })
-        }
+        Ok(store) => Verdict::Do(Wish { add: Some(store), remove: Some(old.replica), ..Wish::new(Kind::Repair, why) }),
         Err(no_place) => Verdict::Blocked(format!("{why}; {no_place}")),
     }
 }

@@ -15,7 +15,8 @@ pub fn schedule(cluster: &Cluster) -> Option<(ShardId, Wish)> {
     let gap = average * TOLERANCE;
     for (giver, heavy) in &stores {
         for (taker, light) in stores.iter().rev().filter(|(_, light)| heavy - light > gap.max(1.0)) {
-            let found = cluster.view.shards.values().find(|beat| may_move(cluster, beat, *giver, *taker, heavy - light));
+            let found =
+                cluster.view.shards.values().find(|beat| may_move(cluster, beat, *giver, *taker, heavy - light));
             let Some(beat) = found else { continue };
             let reason = format!("{giver} carries {heavy:.1}, {taker} carries {light:.1}");
             let old = beat.route.shard.peer_on(*giver).expect("checked by may_move");
