@@ -95,15 +95,15 @@ impl<E: Env> Dispatcher<E> {
             (Channel::Raft | Channel::Bulk, Body::Raft(message)) => {
                 self.inboxes.to_store(store::Input::Raft(message));
             }
-            (Channel::Member, Body::Raft(message)) => {
-                self.inboxes.to_prophet(prophet::Input::Raft(message));
+            (Channel::Member, Body::Member { from, message }) => {
+                self.inboxes.to_prophet(prophet::Input::Raft { from, message });
             }
             (_, Body::Response { call, response }) => self.rpc.answered(call, response),
             (channel, Body::Request { call, request }) => self.request(channel, sender, via, call, request),
             (Channel::Raft | Channel::Bulk, Body::Removed(removal)) => {
                 self.inboxes.to_store(store::Input::Removed(removal));
             }
-            (channel, Body::Raft(_) | Body::Removed(_)) => {
+            (channel, Body::Raft(_) | Body::Member { .. } | Body::Removed(_)) => {
                 tracing::warn!(?channel, "a raft message on a channel that has none")
             }
         }

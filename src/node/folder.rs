@@ -11,7 +11,7 @@ use crate::{
     engine::{Batch, Engine, EngineError, Table},
     env::{Disk, Env, Identity, Lock},
     types::{Boot, ClusterId, NodeToken, ReplicaId, StoreId},
-    wire::{MemberInfo, decode, encode},
+    wire::{decode, encode},
 };
 
 const RECORD: &[u8] = b"node";
@@ -27,15 +27,7 @@ pub(super) struct Record {
     /// The configured name, unless it was left to the host.
     pub name: Option<String>,
     /// Membership of Prophet, once founded or joined.
-    pub member: Option<Member>,
-}
-
-/// What a Prophet member knows before its first snapshot.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Member {
-    pub id: ReplicaId,
-    /// The members as told when it joined.
-    pub seeds: Vec<MemberInfo>,
+    pub member: Option<ReplicaId>,
 }
 
 /// An open data folder.

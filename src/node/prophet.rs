@@ -8,7 +8,7 @@ use super::{
     NodeError,
     discovery::publish,
     drive::{Machine, Turn, drive},
-    folder::{Folder, Member},
+    folder::Folder,
     store::Tickets,
 };
 use crate::{
@@ -27,8 +27,6 @@ use crate::{
 const JOIN_PATIENCE: Duration = Duration::from_secs(2);
 /// Pause between two rounds of asking.
 const JOIN_PAUSE: Duration = Duration::from_millis(300);
-/// Pause of a member without data before it asks again who the others are.
-const SEEDS_PAUSE: Duration = Duration::from_secs(1);
 
 impl Machine for Prophet {
     type Input = Input;
@@ -72,20 +70,18 @@ pub(super) struct Seat<E: Env> {
 
 impl<E: Env> Seat<E> {
     /// Founds, joins or resumes, then drives Prophet until the inbox closes.
-    pub async fn run(self, inbox: mpsc::Receiver<Input>, own: mpsc::Sender<Input>) -> Result<(), NodeError> {
+    pub async fn run(self, inbox: mpsc::Receiver<Input>) -> Result<(), NodeError> {
         let engine = self.open_engine().await?;
-        let member = self.folder.lock().await.record.member.clone();
-        let member = match member {
-            Some(member) => member,
-            None if self.config.prophet.embed_etcd.join.is_empty() => self.found(&engine).await?,
-            None => self.join(&engine).await?,
-        };
+        if self.folder.lock().await.record.member.is_none() {
+            if self.config.prophet.embed_etcd.join.is_empty() {
+                self.found(&engine).await?;
+            } else {
+                self.join(&engine).await?;
+            }
+        }
         let boot = self.identity.get().boot;
         let config = ProphetConfig::new(&self.config);
-        let prophet = Prophet::open(boot, config, member.seeds, self.env.rng(), &engine.view()?)?;
-        if prophet.status().members.is_empty() {
-            self.keep_seeds_fresh(member.id, own);
-        }
+        let prophet = Prophet::open(boot, config, self.env.rng(), &engine.view()?)?;
         let tick = self.config.raft.tick_interval;
         let mut status = Default::default();
         let Seat { env, network, tickets, discovery, .. } = self;
@@ -94,29 +90,6 @@ impl<E: Env> Seat<E> {
             publish(prophet, &mut status, &discovery);
         };
         Ok(drive(env, engine, prophet, inbox, tick, deliver).await?)
-    }
-
-    /// Until the first snapshot comes this member asks again who the others are.
-    fn keep_seeds_fresh(&self, id: ReplicaId, own: mpsc::Sender<Input>) {
-        let (env, rpc, discovered) = (self.env.clone(), self.rpc.clone(), self.discovery.subscribe());
-        let (mut addresses, request) = (self.config.join_addresses(), JoinRequest { member: self.own_info() });
-        self.env.spawn("seeds", async move {
-            while discovered.borrow().members.is_empty() {
-                for address in addresses.clone() {
-                    match ask(&rpc, &address, &request).await {
-                        // A full inbox passes; the next round tells it again.
-                        Some(JoinReply::Joined { id: given, members, .. }) if given == id => {
-                            let _ = own.try_send(Input::Seeds(members));
-                        }
-                        Some(JoinReply::NotLeader(Some(leader))) if !addresses.contains(&leader) => {
-                            addresses.push(leader);
-                        }
-                        _ => {}
-                    }
-                }
-                env.sleep(SEEDS_PAUSE).await;
-            }
-        });
     }
 
     async fn open_engine(&self) -> Result<Engine, NodeError> {
@@ -140,7 +113,7 @@ impl<E: Env> Seat<E> {
     }
 
     /// An empty folder and an empty `join`: listen first, in case this is not a new cluster but a lost folder.
-    async fn found(&self, engine: &Engine) -> Result<Member, NodeError> {
+    async fn found(&self, engine: &Engine) -> Result<(), NodeError> {
         self.env.sleep(self.config.prophet.founding_wait).await;
         self.refuse_second_cluster()?;
         let cluster = ClusterId(self.env.rng().id());
@@ -150,7 +123,7 @@ impl<E: Env> Seat<E> {
         self.commit(engine, batch).await?;
         self.env.observe(&Fact::Decision(format!("{} founds {cluster}", founder.node)));
         tracing::info!(%cluster, "a new cluster is founded");
-        self.become_member(cluster, Member { id: founder.id, seeds: vec![founder] }).await
+        self.become_member(cluster, founder.id).await
     }
 
     fn refuse_second_cluster(&self) -> Result<(), NodeError> {
@@ -165,18 +138,18 @@ impl<E: Env> Seat<E> {
         }
     }
 
-    async fn join(&self, engine: &Engine) -> Result<Member, NodeError> {
+    async fn join(&self, engine: &Engine) -> Result<(), NodeError> {
         let request = JoinRequest { member: self.own_info() };
         let mut targets = self.config.join_addresses();
         loop {
             for address in targets.clone() {
                 match ask(&self.rpc, &address, &request).await {
-                    Some(JoinReply::Joined { cluster, id, members }) => {
+                    Some(JoinReply::Joined { cluster, id }) => {
                         let mut batch = Batch::new(engine.view()?);
                         Prophet::write_joined(id, &mut batch);
                         self.commit(engine, batch).await?;
                         tracing::info!(%cluster, %id, "taken in by Prophet");
-                        return self.become_member(cluster, Member { id, seeds: members }).await;
+                        return self.become_member(cluster, id).await;
                     }
                     Some(JoinReply::Refused(why)) => {
                         return Err(NodeError::Identity(format!("Prophet at {address} refuses this node: {why}")));
@@ -198,14 +171,14 @@ impl<E: Env> Seat<E> {
 
     /// The group's rows are durable; now the folder says whose they are. A crash in between founds or joins again,
     /// over the same rows.
-    async fn become_member(&self, cluster: ClusterId, member: Member) -> Result<Member, NodeError> {
+    async fn become_member(&self, cluster: ClusterId, id: ReplicaId) -> Result<(), NodeError> {
         let mut folder = self.folder.lock().await;
         check_cluster(folder.record.cluster, cluster)?;
         folder.record.cluster = cluster;
-        folder.record.member = Some(member.clone());
+        folder.record.member = Some(id);
         folder.save(&self.env).await?;
         self.identity.set_cluster(cluster);
-        Ok(member)
+        Ok(())
     }
 }
 
@@ -229,7 +202,9 @@ pub(super) fn check_cluster(ours: ClusterId, theirs: ClusterId) -> Result<(), No
 
 fn carry_out<N: Network>(network: &N, tickets: &Tickets, send: Send) {
     match send {
-        Send::Raft { address, message } => network.send(Channel::Member, &address, Body::Raft(message)),
+        Send::Raft { address, from, message } => {
+            network.send(Channel::Member, &address, Body::Member { from, message });
+        }
         Send::Reply { ticket: Ticket(ticket), reply } => tickets.answer(network, ticket, Response::Prophet(reply)),
         Send::JoinReply { ticket: Ticket(ticket), reply } => tickets.answer(network, ticket, Response::Join(reply)),
     }

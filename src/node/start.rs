@@ -213,7 +213,7 @@ impl<E: Env> Parts<E> {
             http::serve(env, listener, http::discovery::discovery(discovered), limits, stop).await;
         });
         let (sender, inbox) = mpsc::channel(self.config.limits.inbox_messages_max);
-        assert!(self.inboxes.prophet.set(sender.clone()).is_ok(), "Prophet is started once");
+        assert!(self.inboxes.prophet.set(sender).is_ok(), "Prophet is started once");
         let seat = Seat {
             env: self.env.clone(),
             config: self.config.clone(),
@@ -225,7 +225,7 @@ impl<E: Env> Parts<E> {
             discovery,
             tickets: self.prophet_tickets.clone(),
         };
-        self.spawn("prophet", seat.run(inbox, sender));
+        self.spawn("prophet", seat.run(inbox));
         Ok(())
     }
 

@@ -19,7 +19,12 @@ pub enum Input {
     /// A tick of raft's clock.
     Tick,
     /// A raft message from another member.
-    Raft(RaftMessage),
+    Raft {
+        /// The sender, as far as it knows itself.
+        from: Option<Box<MemberInfo>>,
+        /// The message.
+        message: RaftMessage,
+    },
     /// A question of a store's or a router's.
     Request {
         /// Where the answer goes.
@@ -36,9 +41,6 @@ pub enum Input {
         /// What it says of itself.
         request: JoinRequest,
     },
-    /// Who the members are, for a member that waits for its first snapshot: whoever leads by now may have joined
-    /// after it, and it could not answer.
-    Seeds(Vec<MemberInfo>),
     /// The node stops: hand leadership over.
     HandOver,
 }
@@ -50,6 +52,8 @@ pub enum Send {
     Raft {
         /// Its peer address.
         address: String,
+        /// This member, if it knows itself.
+        from: Option<Box<MemberInfo>>,
         /// The message.
         message: RaftMessage,
     },

@@ -59,7 +59,7 @@ impl Prophet {
     }
 
     pub(super) fn welcome(&self, meta: &MetaMachine, id: ReplicaId) -> JoinReply {
-        JoinReply::Joined { cluster: meta.cluster(), id, members: meta.members() }
+        JoinReply::Joined { cluster: meta.cluster(), id }
     }
 
     /// One learner at a time: raft-rs takes one membership change at once.
@@ -74,7 +74,7 @@ impl Prophet {
 
     pub(super) fn member(&self, id: ReplicaId) -> Option<&MemberInfo> {
         let known = self.meta().and_then(|meta| meta.member(id));
-        known.or_else(|| self.seeds.iter().find(|member| member.id == id))
+        known.or_else(|| self.strangers.get(&id))
     }
 
     pub(super) fn leader_rpc(&self) -> Option<String> {

@@ -36,12 +36,14 @@ use crate::{
     engine::{Batch, EngineError, View},
     planted::{Bug, planted},
     raft::{Group, Outcome, Outgoing},
-    types::{Boot, ClusterId, Fact, Instant, ReplicaId, Rng, ShardId},
-    wire::{JoinReply, MemberInfo, ProphetReply},
+    types::{Boot, ClusterId, Instant, ReplicaId, Rng, ShardId},
+    wire::{JoinReply, MemberInfo, ProphetReply, RaftMessage},
 };
 
 /// Ids that a leader takes from the counter at once. What it has not handed out when it falls is never used.
 const IDS_AT_ONCE: u64 = 1024;
+/// Members that are remembered from their messages alone.
+const STRANGERS_MAX: usize = 16;
 /// Between looks at balance and at silent stores.
 const SCHEDULE_EVERY: Duration = Duration::from_millis(400);
 
@@ -58,8 +60,8 @@ enum Waiting {
 pub struct Prophet {
     group: Group<MetaMachine>,
     config: ProphetConfig,
-    /// Members as told by whoever took this node in: used until the first snapshot.
-    seeds: Vec<MemberInfo>,
+    /// Members that this one has heard from and does not know from its own data: whoever leads may have joined later.
+    strangers: BTreeMap<ReplicaId, MemberInfo>,
     view: ClusterView,
     /// Operators whose present order no heartbeat has fetched yet.
     unsent: BTreeSet<ShardId>,
@@ -89,19 +91,13 @@ impl Prophet {
     }
 
     /// Opens the member that is in `view`.
-    pub fn open(
-        boot: Boot,
-        config: ProphetConfig,
-        seeds: Vec<MemberInfo>,
-        rng: Rng,
-        view: &View,
-    ) -> Result<Prophet, EngineError> {
+    pub fn open(boot: Boot, config: ProphetConfig, rng: Rng, view: &View) -> Result<Prophet, EngineError> {
         let mut group = Group::open(ShardId::METADATA, boot, config.group.clone(), rng, view)?;
         group.campaign_alone();
         Ok(Prophet {
             group,
             config,
-            seeds,
+            strangers: BTreeMap::new(),
             view: ClusterView::default(),
             unsent: BTreeSet::new(),
             ids: 0..0,
@@ -122,13 +118,22 @@ impl Prophet {
         self.now = self.now.max(now);
         match input {
             Input::Tick => self.tick(),
-            Input::Raft(message) => self.group.step(message),
+            Input::Raft { from, message } => self.step_raft(from, message),
             Input::Request { ticket, node, request } => self.request(ticket, node, request),
             Input::Join { ticket, request } => self.join(ticket, request),
-            Input::Seeds(members) => self.seeds = members,
             Input::HandOver => self.group.hand_over(),
         }
         self.notice_leadership();
+    }
+
+    fn step_raft(&mut self, from: Option<Box<MemberInfo>>, message: RaftMessage) {
+        if let Some(from) = from.filter(|from| from.id == message.from.replica) {
+            if self.strangers.len() >= STRANGERS_MAX {
+                self.strangers.pop_first();
+            }
+            self.strangers.insert(from.id, *from);
+        }
+        self.group.step(message);
     }
 
     fn tick(&mut self) {
@@ -214,10 +219,6 @@ impl Prophet {
         for (token, outcome) in ready.outcomes {
             out.after.extend(self.answer(token, outcome));
         }
-        let installed = ready.facts.iter().any(|fact| matches!(fact, Fact::Installed { .. }));
-        if installed {
-            self.seeds.clear();
-        }
         out.facts.extend(ready.facts);
         self.notice_leadership();
         Ok(out)
@@ -236,7 +237,8 @@ impl Prophet {
     fn send(&self, outgoing: Outgoing) -> Option<Send> {
         let to = outgoing.message.to.replica;
         let address = self.member(to)?.peer_address.clone();
-        Some(Send::Raft { address, message: outgoing.message })
+        let from = self.meta().and_then(|meta| meta.member(self.group.replica())).cloned().map(Box::new);
+        Some(Send::Raft { address, from, message: outgoing.message })
     }
 
     fn answer(&mut self, token: u64, outcome: Outcome<Reply>) -> Option<Send> {

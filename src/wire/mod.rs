@@ -45,6 +45,14 @@ pub struct Envelope {
 pub enum Body {
     /// A raft message between two replicas.
     Raft(RaftMessage),
+    /// A raft message between two members of Prophet's group, with where the sender is reached: the receiver may not know
+    /// yet that it is a member.
+    Member {
+        /// The sender, as far as it knows itself.
+        from: Option<Box<MemberInfo>>,
+        /// The message.
+        message: RaftMessage,
+    },
     /// To a replica that is no member any more.
     Removed(Removal),
     /// A question; its answer carries the same call.

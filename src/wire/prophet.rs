@@ -287,8 +287,6 @@ pub enum JoinReply {
         cluster: ClusterId,
         /// The new member's id.
         id: ReplicaId,
-        /// All members, the new one included.
-        members: Vec<MemberInfo>,
     },
     /// Ask there, if known.
     NotLeader(Option<String>),
