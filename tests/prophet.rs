@@ -6,13 +6,13 @@ mod memory;
 use std::{path::Path, time::Duration};
 
 use matrixkv::{
+    config::Config,
     engine::{Batch, Engine},
     prophet::{Input, Prophet, ProphetConfig, Send, Ticket},
-    raft::GroupConfig,
     types::{Boot, ClusterId, Instant, NodeToken, Peer, PeerRole, ReplicaId, Rng, Shard, ShardRoute, StoreId},
     wire::{
-        JoinReply, JoinRequest, MemberInfo, ProphetReply, ProphetRequest, ShardBeat, ShardOrder, StoreBeat, StoreInfo,
-        StoreOrders,
+        AdminRequest, JoinReply, JoinRequest, MemberInfo, MembershipAsk, ProphetReply, ProphetRequest, ShardBeat,
+        ShardOrder, ShardStep, StoreBeat, StoreInfo, StoreOrders, StoreState,
     },
 };
 use memory::MemoryDisk;
@@ -29,22 +29,11 @@ struct Member {
 
 fn config() -> ProphetConfig {
     ProphetConfig {
-        group: GroupConfig {
-            heartbeat_ticks: 2,
-            election_ticks: 10,
-            max_size_per_msg: 1 << 20,
-            max_inflight_msgs: 16,
-            batch_bytes_max: 1 << 16,
-            max_entry_bytes: 1 << 20,
-            compact_threshold: 8,
-            proposals_max: 100,
-            reads_max: 100,
-        },
-        max_replicas: 3,
         initial_split_keys: vec![b"m".to_vec()],
         store_beat: Duration::from_secs(10),
-        save_interval: Duration::from_secs(60),
-        operator_deadline: Duration::from_secs(60),
+        shard_beat: Duration::from_secs(2),
+        max_store_down_time: Duration::from_secs(60),
+        ..ProphetConfig::new(&Config::default())
     }
 }
 
@@ -72,6 +61,7 @@ fn store(id: u64, node: u64, boot: u64) -> StoreInfo {
         available: 0,
         shard_count: 0,
         leader_count: 0,
+        state: StoreState::Up,
         heard_ms_ago: None,
     }
 }
@@ -80,7 +70,7 @@ impl Member {
     fn found() -> Member {
         let engine = Engine::open(&MemoryDisk::default(), Path::new("/prophet/prophet.redb")).unwrap();
         let mut batch = Batch::new(engine.view().unwrap());
-        Prophet::write_founding(CLUSTER, &member(1, "first"), &mut batch);
+        Prophet::write_founding(CLUSTER, &member(1, "first"), &mut batch).unwrap();
         engine.commit(batch).unwrap();
         let prophet = open(1, &engine);
         let mut member = Member { engine, prophet, boot: 1, now: Instant(1), tickets: 0 };
@@ -147,7 +137,8 @@ impl Member {
     fn shard_beat(&mut self, shard: &Shard, caught_up: &[ReplicaId]) -> Vec<ShardOrder> {
         let route = ShardRoute { leader: shard.peers.first().copied(), shard: shard.clone(), term: 6 };
         let beat = ShardBeat { route, caught_up: caught_up.to_vec(), down: vec![], size: 0 };
-        match self.ask(1, ProphetRequest::ShardBeats(vec![beat])) {
+        let store = beat.route.leader.unwrap().store;
+        match self.ask(1, ProphetRequest::ShardBeats { store, beats: vec![beat] }) {
             ProphetReply::Shards(orders) => orders,
             other => panic!("{other:?}"),
         }
@@ -164,7 +155,7 @@ impl Member {
 }
 
 fn open(boot: u64, engine: &Engine) -> Prophet {
-    Prophet::open(Boot(boot), config(), vec![], Rng::new(1), &engine.view().unwrap()).unwrap()
+    Prophet::open(Boot(boot), config(), Rng::new(1), &engine.view().unwrap()).unwrap()
 }
 
 #[test]
@@ -203,39 +194,70 @@ fn a_store_of_another_folder_or_an_earlier_life_is_refused() {
     assert!(prophet.beat(id, 10, 2).unwrap_err().contains("old copy"), "the boot is durable");
 }
 
+fn put(orders: &[ShardOrder]) -> Peer {
+    match orders {
+        [ShardOrder { step: ShardStep::Put(peer), .. }] => *peer,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Two stores, and two shards on the first of them.
+fn two_stores(prophet: &mut Member) -> (StoreId, StoreId, Shard, Shard) {
+    let (first, second) = (prophet.register(10), prophet.register(20));
+    let mut created = prophet.beat(first, 10, 1).unwrap().create;
+    let right = created.pop().unwrap();
+    (first, second, created.pop().unwrap(), right)
+}
+
 #[test]
 fn a_shard_is_brought_to_its_replicas_one_step_at_a_time() {
     let mut prophet = Member::found();
-    let (first, second) = (prophet.register(10), prophet.register(20));
-    let mut shard = prophet.beat(first, 10, 1).unwrap().create.remove(0);
+    let (_, second, mut shard, other) = two_stores(&mut prophet);
     let own = shard.peers[0].replica;
     assert!(prophet.shard_beat(&shard, &[own]).is_empty(), "not every store was heard of yet");
     prophet.beat(second, 20, 1).unwrap();
-    let orders = prophet.shard_beat(&shard, &[own]);
-    let learner = orders[0].change;
+    prophet.shard_beat(&other, &[own]);
+    let learner = put(&prophet.shard_beat(&shard, &[own]));
     assert_eq!((learner.store, learner.role), (second, PeerRole::Learner));
-    assert_eq!(prophet.shard_beat(&shard, &[own]), orders, "repeated until it shows");
+    assert_eq!(put(&prophet.shard_beat(&shard, &[own])), learner, "repeated until it shows");
     shard.peers.push(learner);
     shard.epoch.conf_ver += 1;
-    assert!(prophet.shard_beat(&shard, &[own]).is_empty(), "it has not caught up");
-    let orders = prophet.shard_beat(&shard, &[own, learner.replica]);
-    assert_eq!(orders[0].change, Peer { role: PeerRole::Voter, ..learner });
+    let orders = prophet.shard_beat(&shard, &[own]);
+    assert_eq!(put(&orders), Peer { role: PeerRole::Voter, ..learner }, "its leader waits until it has caught up");
+    assert_eq!(orders[0].conf_ver, shard.epoch.conf_ver);
     // An account from before the change orders nothing and is not believed.
     let old = Shard { peers: shard.peers[..1].to_vec(), epoch: matrixkv::types::Epoch::FIRST, ..shard.clone() };
     assert!(prophet.shard_beat(&old, &[own]).is_empty());
 }
 
 #[test]
-fn a_new_leader_orders_nothing_before_it_heard_of_the_stores() {
+fn an_operator_ends_when_the_membership_changes_otherwise() {
     let mut prophet = Member::found();
-    let (first, second) = (prophet.register(10), prophet.register(20));
-    let shard = prophet.beat(first, 10, 1).unwrap().create.remove(0);
+    let (_, second, mut shard, other) = two_stores(&mut prophet);
+    let own = shard.peers[0].replica;
+    prophet.beat(second, 20, 1).unwrap();
+    prophet.shard_beat(&other, &[own]);
+    let learner = put(&prophet.shard_beat(&shard, &[own]));
+    // Another Prophet had another idea, and added its own learner there.
+    let stranger = Peer { replica: ReplicaId(9999), ..learner };
+    shard.peers.push(stranger);
+    shard.epoch.conf_ver += 1;
+    let next = put(&prophet.shard_beat(&shard, &[own, stranger.replica]));
+    assert_eq!(next, Peer { role: PeerRole::Voter, ..stranger }, "the learner that is there is made use of");
+    let ProphetReply::Operators { recent, .. } = prophet.ask(10, ProphetRequest::Operators) else { panic!() };
+    assert!(recent[0].outcome.contains("the membership changed otherwise"), "{recent:?}");
+}
+
+#[test]
+fn a_new_leader_orders_nothing_before_it_heard_of_the_cluster() {
+    let mut prophet = Member::found();
+    let (first, second, shard, _) = two_stores(&mut prophet);
     prophet.beat(second, 20, 1).unwrap();
     prophet.restart();
     let own = shard.peers[0].replica;
     prophet.beat(first, 10, 1).unwrap();
     assert!(prophet.shard_beat(&shard, &[own]).is_empty());
-    prophet.wait(21);
+    prophet.wait(31);
     prophet.beat(first, 10, 1).unwrap();
     assert!(prophet.shard_beat(&shard, &[own]).is_empty(), "the only other store was not heard of: no place");
     prophet.beat(second, 20, 1).unwrap();
@@ -243,10 +265,117 @@ fn a_new_leader_orders_nothing_before_it_heard_of_the_stores() {
 }
 
 #[test]
+fn a_silent_store_is_down_and_comes_back() {
+    let mut prophet = Member::found();
+    let (first, second, ..) = two_stores(&mut prophet);
+    let state = |prophet: &mut Member, id: StoreId| match prophet.ask(10, ProphetRequest::Cluster) {
+        ProphetReply::Cluster { stores, .. } => stores.iter().find(|store| store.id == id).unwrap().state,
+        other => panic!("{other:?}"),
+    };
+    prophet.beat(second, 20, 1).unwrap();
+    for _ in 0..7 {
+        prophet.wait(10);
+        prophet.beat(first, 10, 1).unwrap();
+    }
+    assert_eq!((state(&mut prophet, first), state(&mut prophet, second)), (StoreState::Up, StoreState::Down));
+    prophet.restart();
+    assert_eq!(state(&mut prophet, second), StoreState::Down, "it is a replicated decision");
+    prophet.beat(second, 20, 2).unwrap();
+    prophet.wait(1);
+    assert_eq!(state(&mut prophet, second), StoreState::Up);
+}
+
+#[test]
+fn an_election_makes_no_store_down() {
+    let mut prophet = Member::found();
+    let (first, second, ..) = two_stores(&mut prophet);
+    prophet.beat(first, 10, 1).unwrap();
+    prophet.beat(second, 20, 1).unwrap();
+    // The whole cluster was without power for an hour.
+    prophet.now = prophet.now + Duration::from_secs(3600);
+    prophet.restart();
+    prophet.wait(30);
+    let ProphetReply::Cluster { stores, .. } = prophet.ask(10, ProphetRequest::Cluster) else { panic!() };
+    assert!(stores.iter().all(|store| store.state == StoreState::Up), "{stores:?}");
+}
+
+#[test]
+fn ids_of_splits_are_given_once_and_grow() {
+    let mut prophet = Member::found();
+    prophet.register(10);
+    let mut last = 0;
+    for round in 0..600 {
+        let shard = matrixkv::types::ShardId(1);
+        match prophet.ask(10, ProphetRequest::SplitIds { shard, replicas: 3 }) {
+            ProphetReply::SplitIds { shard, replicas } => {
+                assert!(shard.0 > last && replicas.iter().all(|replica| replica.0 > shard.0));
+                assert_eq!(replicas.len(), 3);
+                last = replicas[2].0;
+            }
+            other => panic!("{round}: {other:?}"),
+        }
+        if round % 100 == 50 {
+            prophet.restart();
+        }
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_and_changes_nothing() {
+    let mut prophet = Member::found();
+    let (first, second, shard, other) = two_stores(&mut prophet);
+    prophet.beat(second, 20, 1).unwrap();
+    let own = shard.peers[0].replica;
+    prophet.shard_beat(&shard, &[own]);
+    prophet.shard_beat(&other, &[own]);
+    let (known, nobody) = (shard.id, matrixkv::types::ShardId(777));
+    for (request, why) in [
+        (AdminRequest::TransferLeader(nobody, first), "there is no shard-777"),
+        (AdminRequest::TransferLeader(known, StoreId(777)), "there is no store-777"),
+        (AdminRequest::TransferLeader(known, second), "has no replica on"),
+        (AdminRequest::AddReplica(known, first), "has one"),
+        (AdminRequest::RemoveReplica(known, first), "the last voter"),
+        (AdminRequest::RemoveReplica(known, second), "has no replica on"),
+        (AdminRequest::Drain(first), "would be left in use"),
+        (AdminRequest::Drain(StoreId(777)), "there is no store-777"),
+        (AdminRequest::RemoveStore(first), "holds 2 replicas; drain it first"),
+    ] {
+        match prophet.ask(10, ProphetRequest::Admin(request)) {
+            ProphetReply::Refused(said) => assert!(said.contains(why), "{request:?}: {said}"),
+            other => panic!("{request:?}: {other:?}"),
+        }
+    }
+    // The empty one may go, for good.
+    assert_eq!(prophet.ask(10, ProphetRequest::Admin(AdminRequest::RemoveStore(second))), ProphetReply::Accepted);
+    assert!(prophet.beat(second, 20, 1).unwrap_err().contains("was removed from the cluster"));
+}
+
+#[test]
+fn a_replica_that_asks_is_told_only_of_a_newer_membership_without_it() {
+    let mut prophet = Member::found();
+    let (_, _, mut shard, _) = two_stores(&mut prophet);
+    let (own, gone) = (shard.peers[0].replica, ReplicaId(555));
+    shard.epoch.conf_ver = 4;
+    prophet.shard_beat(&shard, &[own]);
+    let mut ask = |shard, replica, conf_ver| {
+        let asks = vec![MembershipAsk { shard, replica, conf_ver }];
+        match prophet.ask(10, ProphetRequest::Membership(asks)) {
+            ProphetReply::Removed(removals) => removals.len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ask(shard.id, gone, 3), 1, "the membership went on without it");
+    assert_eq!(ask(shard.id, gone, 4), 0, "the membership that it knows is as new");
+    assert_eq!(ask(shard.id, own, 1), 0, "it is a member");
+    assert_eq!(ask(matrixkv::types::ShardId(777), gone, 1), 0, "unknown to Prophet is never an order to destroy");
+}
+
+#[test]
 fn members_join_as_learners_and_names_are_unique() {
     let mut prophet = Member::found();
     let joiner = member(5, "second");
-    let Some(JoinReply::Joined { cluster, id, members }) = prophet.join(joiner.clone()) else { panic!() };
+    let Some(JoinReply::Joined { cluster, id }) = prophet.join(joiner.clone()) else { panic!() };
+    let members = prophet.prophet.status().members;
     assert_eq!((cluster, members.len()), (CLUSTER, 2));
     assert!(!members.iter().find(|member| member.id == id).unwrap().voter);
     // Its answer was lost: nothing has reached it, so it may ask again and gets the same id.

@@ -450,7 +450,7 @@ async fn every_question_has_one_fate() {
 fn call(body: &Body) -> CallId {
     match body {
         Body::Request { call, .. } | Body::Response { call, .. } => *call,
-        Body::Raft(_) => panic!("no raft message was sent"),
+        other => panic!("{other:?} was not sent"),
     }
 }
 

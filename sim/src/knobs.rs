@@ -285,7 +285,12 @@ fn draw_links(rng: &mut Rng) -> Links {
 fn draw_starts(seed: u64, nodes: usize) -> Vec<Duration> {
     let mut rng = dice(seed, "starts");
     let spread = millis(pick(&mut rng, &[0, 200, 4000]));
-    (0..nodes).map(|_| rng.duration(Duration::ZERO, spread)).collect()
+    let mut starts: Vec<_> = (0..nodes).map(|_| rng.duration(Duration::ZERO, spread)).collect();
+    // A store that joins a cluster which is at work.
+    if rng.chance(0.25) {
+        starts[nodes - 1] = rng.duration(millis(6000), millis(14_000));
+    }
+    starts
 }
 
 impl fmt::Display for Knobs {

@@ -78,7 +78,7 @@ impl Prophet {
         }
         let (conf_ver, since) = (known.epoch.conf_ver, self.now);
         self.tell(format!("{shard}: {}: {reason}", wish.kind));
-        let operator = Operator { kind: wish.kind, steps, done: 0, reason, since, conf_ver };
+        let operator = Operator { kind: wish.kind, steps, done: 0, reason, since, step_since: since, conf_ver };
         self.view.blocked.remove(&shard);
         self.view.operators.start(shard, operator, self.now);
         self.unsent.insert(shard);
@@ -105,7 +105,7 @@ impl Prophet {
     pub(super) fn schedule(&mut self) {
         let Some(meta) = self.group.machine() else { return };
         let in_use = |store| meta.stores().get(&store).is_some_and(|store| store.state == StoreState::Up);
-        self.view.operators.expire(self.now, self.config.operator_deadline, in_use);
+        self.view.operators.expire(self.now, self.config.catch_up_deadline, in_use);
         if !self.has_heard_enough() {
             return;
         }

@@ -84,8 +84,8 @@ pub struct ProphetReady {
     pub facts: Vec<Fact>,
 }
 
-/// How long an operator may take at least: a snapshot of a large shard over a slow link.
-const OPERATOR_DEADLINE: Duration = Duration::from_secs(600);
+/// How long a new replica may take to catch up at least: a snapshot of a large shard over a slow link.
+const CATCH_UP_DEADLINE: Duration = Duration::from_secs(600);
 
 /// How Prophet behaves, from the configuration.
 #[derive(Clone, Debug)]
@@ -122,8 +122,8 @@ pub struct ProphetConfig {
     pub location_labels: Vec<String>,
     /// Between writes of the stores' last heartbeats.
     pub save_interval: Duration,
-    /// How long an operator may take.
-    pub operator_deadline: Duration,
+    /// How long a new replica may take until it has caught up.
+    pub catch_up_deadline: Duration,
 }
 
 impl ProphetConfig {
@@ -142,7 +142,7 @@ impl ProphetConfig {
                 .collect(),
             store_beat,
             save_interval: store_beat * 6,
-            operator_deadline: OPERATOR_DEADLINE.max(store_beat * 6),
+            catch_up_deadline: CATCH_UP_DEADLINE.max(store_beat * 6),
             shard_beat: config.shard_heartbeat_effective(),
             max_peer_down_time: config.replication.max_peer_down_time,
             max_store_down_time: config.prophet.schedule.max_container_down_time,

@@ -20,6 +20,9 @@ use crate::{
 /// Operators that ended and are remembered.
 const RECENT_MAX: usize = 256;
 
+/// How long a step may take that needs nothing but a quorum: it is given up then, and thought of anew.
+const STEP_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Why there is an operator, and which limit it counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -57,6 +60,8 @@ pub struct Operator {
     pub reason: String,
     /// When it was decided.
     pub since: Instant,
+    /// When its present step became the next one.
+    pub step_since: Instant,
     /// The membership that the next step is decided on.
     pub conf_ver: u64,
 }
@@ -79,17 +84,26 @@ impl Operator {
     }
 
     /// Takes notice of a heartbeat.
-    pub fn observe(&mut self, beat: &ShardBeat) -> Progress {
+    pub fn observe(&mut self, beat: &ShardBeat, now: Instant) -> Progress {
         let conf_ver = beat.route.shard.epoch.conf_ver;
         while let Some(step) = self.steps.get(self.done).filter(|step| is_done(step, beat)) {
             self.conf_ver += u64::from(!matches!(step, ShardStep::Lead(_)));
             self.done += 1;
+            self.step_since = now;
         }
         match self.steps.get(self.done) {
             // The last step may have been overtaken by something else's: it is done all the same.
             None => Progress::Finished,
             Some(_) if conf_ver == self.conf_ver => Progress::Runs,
             Some(_) => Progress::Overtaken,
+        }
+    }
+
+    /// How long its present step may take. Only a learner that catches up has a reason to take long.
+    fn patience(&self, catch_up: Duration) -> Duration {
+        match self.steps.get(self.done) {
+            Some(ShardStep::Put(peer)) if peer.role == PeerRole::Voter => catch_up,
+            _ => STEP_PATIENCE,
         }
     }
 
@@ -189,7 +203,7 @@ impl Operators {
     /// Takes notice of a heartbeat. What became of the shard's operator, if it ended.
     pub fn observe(&mut self, beat: &ShardBeat, now: Instant) -> Option<&'static str> {
         let shard = beat.route.shard.id;
-        let outcome = match self.running.get_mut(&shard)?.observe(beat) {
+        let outcome = match self.running.get_mut(&shard)?.observe(beat, now) {
             Progress::Runs => return None,
             Progress::Finished => "done",
             Progress::Overtaken => "cancelled: the membership changed otherwise",
@@ -206,10 +220,10 @@ impl Operators {
     }
 
     /// Ends those that take too long, and those that fill a store that is not in use any more.
-    pub fn expire(&mut self, now: Instant, deadline: Duration, in_use: impl Fn(StoreId) -> bool) {
+    pub fn expire(&mut self, now: Instant, catch_up: Duration, in_use: impl Fn(StoreId) -> bool) {
         let judge = |operator: &Operator| match operator.fills() {
             Some(store) if !in_use(store) => Some("cancelled: the store that it fills is not in use any more"),
-            _ if now.since(operator.since) > deadline => Some("cancelled: not done in time"),
+            _ if now.since(operator.step_since) > operator.patience(catch_up) => Some("cancelled: not done in time"),
             _ => None,
         };
         let over = self.running.iter().filter_map(|(shard, operator)| Some((*shard, judge(operator)?)));

@@ -18,7 +18,7 @@ use matrixkv::{
     raft::GroupConfig,
     store::{Input, Origin, Send, Store, StoreConfig, Ticket},
     types::{Boot, Epoch, Fact, Instant, KeyRange, NodeToken, Peer, PeerRole, ReplicaId, Rng, Shard, ShardId, StoreId},
-    wire::{DataReply, DataRequest, Op, RaftMessage, Refusal, ShardOrder, StoreOrders},
+    wire::{DataReply, DataRequest, Op, RaftMessage, Refusal, Removal, ShardOrder, ShardStep, StoreOrders},
 };
 use protobuf::Message as _;
 
@@ -38,6 +38,7 @@ struct Node {
 pub struct Cluster {
     nodes: BTreeMap<u64, Node>,
     queue: Vec<(u64, u64, RaftMessage)>,
+    removals: Vec<(u64, u64, Removal)>,
     cut: Vec<u64>,
     tickets: u64,
     now: u64,
@@ -56,12 +57,15 @@ fn config() -> StoreConfig {
             compact_threshold: 8,
             proposals_max: 100,
             reads_max: 100,
+            tick: std::time::Duration::from_millis(100),
         },
         store_beat: std::time::Duration::from_secs(1 << 20),
         shard_beat: std::time::Duration::from_secs(1 << 20),
         key_bytes_max: 64,
         value_bytes_max: 1024,
         requests_max: 100,
+        shard_capacity: 1 << 20,
+        membership_check: std::time::Duration::from_secs(1 << 20),
     }
 }
 
@@ -143,10 +147,10 @@ impl Cluster {
     }
 
     fn order(&mut self, id: u64, change: Peer, conf_ver: Option<u64>, said: &mut String) {
-        let route = self.nodes[&id].store.status().routes.remove(0);
-        let mut shard = route.shard;
-        shard.epoch.conf_ver = conf_ver.unwrap_or(shard.epoch.conf_ver);
-        self.input(id, Input::ShardOrders(vec![ShardOrder { shard, change }]), said);
+        let shard = self.nodes[&id].store.status().routes.remove(0).shard;
+        let conf_ver = conf_ver.unwrap_or(shard.epoch.conf_ver);
+        let order = ShardOrder { shard: shard.id, conf_ver, step: ShardStep::Put(change) };
+        self.input(id, Input::ShardOrders(vec![order]), said);
     }
 
     fn input(&mut self, id: u64, input: Input, said: &mut String) {
@@ -185,12 +189,22 @@ impl Cluster {
             }
             Send::Reply { ticket, reply } => writeln!(said, "  {id}: request {} {}", ticket.0, answer(&reply)).unwrap(),
             Send::Forget { ticket } => writeln!(said, "  {id}: request {} is a double", ticket.0).unwrap(),
-            Send::StoreBeat { .. } | Send::ShardBeats(_) => {}
+            Send::Removed { to, removal } => {
+                writeln!(said, "  {id} tells {}: {} is removed", to.0, removal.replica).unwrap();
+                self.removals.push((id, to.0, removal));
+            }
+            Send::AskSplitIds { shard, .. } => writeln!(said, "  {id} asks for ids to split {shard}").unwrap(),
+            Send::StoreBeat { .. } | Send::ShardBeats(_) | Send::AskMembership(_) | Send::Status(_) => {}
         }
     }
 
     fn deliver(&mut self, said: &mut String) {
         for _ in 0..TURNS_MAX {
+            for (from, to, removal) in std::mem::take(&mut self.removals) {
+                if !self.cut.contains(&from) && !self.cut.contains(&to) {
+                    self.input(to, Input::Removed(removal), said);
+                }
+            }
             let messages = std::mem::take(&mut self.queue);
             if messages.is_empty() {
                 return;
@@ -232,7 +246,11 @@ fn say_fact(id: u64, fact: &Fact, said: &mut String) {
         Fact::BecameLeader { term, .. } => writeln!(said, "  {id} leads term {term}").unwrap(),
         Fact::Applied { index, term, .. } => writeln!(said, "  {id} applied {index} of term {term}").unwrap(),
         Fact::Installed { index, .. } => writeln!(said, "  {id} installed a snapshot at {index}").unwrap(),
-        Fact::Decision(_) | Fact::Disk(_) => {}
+        Fact::Split { left, right, .. } => {
+            writeln!(said, "  {id} splits {} {:?} from {} {:?}", right.id, right.range, left.id, left.range).unwrap()
+        }
+        Fact::Destroyed { replica, .. } => writeln!(said, "  {id} destroys {replica}").unwrap(),
+        Fact::Described { .. } | Fact::Decision(_) | Fact::Disk(_) => {}
     }
 }
 
@@ -241,6 +259,7 @@ fn answer(reply: &DataReply) -> String {
         DataReply::Value(Some(value)) => format!("read {}", value.escape_ascii()),
         DataReply::Value(None) => "found nothing".into(),
         DataReply::Written => "is written".into(),
+        DataReply::Rows { rows, .. } => format!("read {} rows", rows.len()),
         DataReply::Refused(Refusal::NotLeader(route)) => format!("refused: not the leader; {:?} is", route.leader),
         DataReply::Refused(refusal) => format!("refused: {refusal}"),
         DataReply::Unknown(why) => format!("unknown: {why}"),

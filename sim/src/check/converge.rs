@@ -152,6 +152,19 @@ pub fn judge_prophet(members: usize, body: &str) -> Result<(), String> {
     if voters == members { Ok(()) } else { Err(format!("Prophet has {voters} voters instead of {members}")) }
 }
 
+/// Judges the body of `GET /operators`: nothing is under way any more.
+pub fn judge_operators(body: &str) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        running: Vec<serde_json::Value>,
+    }
+    let answer: Answer = serde_json::from_str(body).map_err(|error| format!("the operators are {body}: {error}"))?;
+    match answer.running.first() {
+        None => Ok(()),
+        Some(first) => Err(format!("{} operators are under way, such as {first}", answer.running.len())),
+    }
+}
+
 fn yes() -> bool {
     true
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use madsim::time::sleep;
-use matrixkv::{env::within, http::client::Connection};
+use matrixkv::{
+    env::within,
+    http::client::{Answer, Connection},
+};
 
 use super::converge::{self, Demand};
 use crate::{
@@ -19,18 +22,35 @@ const PERIOD: Duration = Duration::from_millis(200);
 
 /// `GET path` of `node`: the body of a 200, or what came instead.
 pub async fn get(world: &World, node: usize, path: &'static str) -> Result<String, String> {
+    match ask(world, node, "GET", path, String::new()).await? {
+        answer if answer.status == 200 => Ok(String::from_utf8_lossy(&answer.body).into_owned()),
+        answer => Err(format!("node{node} answers {path} with {}", answer.status)),
+    }
+}
+
+/// `POST path` of `node`: the status of the answer.
+pub async fn post(world: &World, node: usize, path: &'static str, body: String) -> Result<u16, String> {
+    Ok(ask(world, node, "POST", path, body).await?.status)
+}
+
+async fn ask(
+    world: &World,
+    node: usize,
+    method: &'static str,
+    path: &'static str,
+    body: String,
+) -> Result<Answer, String> {
     let watching = world.clone();
     let answer = world.watcher().spawn(async move {
         let env = watching.watcher_env();
         let ask = async {
             let mut connection = Connection::open(&env, &Knobs::http_address(node)).await?;
-            connection.request("GET", path, &[]).await
+            connection.request(method, path, body.as_bytes()).await
         };
         within(&env, PATIENCE, ask).await
     });
     match answer.await {
-        Ok(Some(Ok(answer))) if answer.status == 200 => Ok(String::from_utf8_lossy(&answer.body).into_owned()),
-        Ok(Some(Ok(answer))) => Err(format!("node{node} answers {path} with {}", answer.status)),
+        Ok(Some(Ok(answer))) => Ok(answer),
         Ok(Some(Err(error))) => Err(format!("node{node} does not answer {path}: {error}")),
         _ => Err(format!("node{node} does not answer {path} within {PATIENCE:?}")),
     }
@@ -54,7 +74,8 @@ pub async fn is_whole(world: &World) -> Result<(), String> {
     let is_forgiven = knobs.peer_down_time.min(knobs.store_down_time) == LONG_DOWN_TIME;
     let lost_store = world.lost_a_folder() && is_forgiven;
     converge::judge(&Demand { replicas: knobs.replicas(), lost_store, views }, &bodies)?;
-    converge::judge_prophet(PROPHET_NODES, &get(world, 1, "/prophet").await?)
+    converge::judge_prophet(PROPHET_NODES, &get(world, 1, "/prophet").await?)?;
+    converge::judge_operators(&get(world, 1, "/operators").await?)
 }
 
 /// Looks again and again until the cluster is whole: when that was. Else, at `until`, what is wrong.

@@ -8,6 +8,7 @@
 //!   restores it.)
 //! - after [`heal`] no fault acts any more: its task is gone, and what it left half done is undone.
 
+mod cluster;
 mod disk;
 mod network;
 mod process;
@@ -19,7 +20,7 @@ use madsim::{
     time::sleep,
 };
 
-use self::network::Network;
+use self::{cluster::Drained, network::Network};
 use crate::{
     env::Death,
     plan::{Fault, Plan, Timed},
@@ -27,21 +28,25 @@ use crate::{
 };
 
 /// The faults of a plan, under way.
-pub struct Nemesis(Vec<JoinHandle<()>>);
+pub struct Nemesis {
+    tasks: Vec<JoinHandle<()>>,
+    drained: Drained,
+}
 
 /// Sets out to do what `plan` says.
 pub fn unleash(world: &World, plan: &Plan) -> Nemesis {
-    let network = Network::default();
+    let (network, drained) = (Network::default(), Drained::default());
     let tasks = plan.faults.iter().enumerate().map(|(number, timed)| {
-        let strike = Strike { world: world.clone(), network: network.clone(), number, timed: timed.clone() };
+        let (network, drained) = (network.clone(), drained.clone());
+        let strike = Strike { world: world.clone(), network, drained, number, timed: timed.clone() };
         spawn(strike.run())
     });
-    Nemesis(tasks.collect())
+    Nemesis { tasks: tasks.collect(), drained }
 }
 
 /// Ends all faults for good.
 pub async fn heal(world: &World, nemesis: Nemesis) {
-    nemesis.0.iter().for_each(|task| task.abort());
+    nemesis.tasks.iter().for_each(|task| task.abort());
     for node in world.crashed() {
         world.end(node, Death::Power);
     }
@@ -53,6 +58,7 @@ pub async fn heal(world: &World, nemesis: Nemesis) {
     sleep(Duration::from_millis(2)).await;
     network::heal(world);
     world.heal_nodes();
+    nemesis.drained.end(world);
     world.record().observer.event(world.now(), "all is healed".into());
 }
 
@@ -67,6 +73,7 @@ enum Struck {
 struct Strike {
     world: World,
     network: Network,
+    drained: Drained,
     number: usize,
     timed: Timed,
 }
@@ -90,6 +97,9 @@ impl Strike {
             Fault::PowerLossAll { down } => process::power_loss_all(world, down).await,
             Fault::ArmedCrash { node, operation, down } => process::armed_crash(world, *node, *operation, *down).await,
             Fault::Pause { node, lasts } => process::pause(world, *node, *lasts).await,
+            Fault::SplitAt { key } => cluster::split_at(world, *key).await,
+            Fault::Move { what, group, node } => cluster::move_replica(world, *what, *group, *node).await,
+            Fault::Drain { node, lasts } => self.drained.drain(world, *node, *lasts).await,
             Fault::EmptyFolder { down } => process::empty_folder(world, *down).await,
             Fault::CutPair { a, b, lasts } => self.network.cut_sides(world, kind, &[*a], &[*b], *lasts).await,
             Fault::CutOneWay { from, to, lasts } => self.network.cut(world, kind, &[(*from, *to)], *lasts).await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use matrixkv::types::Rng;
 
-use super::{CONTACT_MARGIN, Fault, Kind, Plan, Quiet, Target, Timed};
+use super::{CONTACT_MARGIN, Fault, Kind, Move, Plan, Quiet, Target, Timed};
 use crate::knobs::{Knobs, Links, dice};
 
 impl Plan {
@@ -52,6 +52,8 @@ impl Kind {
             Kind::Loss | Kind::Delay | Kind::Duplicate | Kind::Reorder => (0.4, 2),
             Kind::DiskStall | Kind::SlowDisk => (0.3, 2),
             Kind::KillLoop | Kind::PowerLossAll => (0.25, 2),
+            Kind::SplitAt | Kind::TransferLeader | Kind::AddReplica | Kind::RemoveReplica => (0.4, 4),
+            Kind::Drain => (0.3, 2),
             Kind::EmptyFolder => (0.12, 1),
         }
     }
@@ -81,6 +83,14 @@ impl Kind {
             Kind::SlowDisk => {
                 let latency = Duration::from_millis(rng.between(5, 60));
                 Fault::SlowDisk { node, latency, lasts }
+            }
+            Kind::SplitAt => Fault::SplitAt { key: rng.below(knobs.keys as u64) as usize },
+            Kind::TransferLeader => draw_move(Move::Leader, knobs, rng),
+            Kind::AddReplica => draw_move(Move::Add, knobs, rng),
+            Kind::RemoveReplica => draw_move(Move::Remove, knobs, rng),
+            Kind::Drain => {
+                let node = rng.below(knobs.nodes as u64) as usize;
+                Fault::Drain { node, lasts: lasts * 2 }
             }
             Kind::EmptyFolder => Fault::EmptyFolder { down },
         }
@@ -136,6 +146,11 @@ fn draw_side(knobs: &Knobs, rng: &mut Rng) -> Vec<usize> {
     let side: Vec<_> = (0..knobs.nodes).filter(|node| mask >> node & 1 == 1).collect();
     assert!(!side.is_empty() && side.len() < knobs.nodes, "a split has two sides");
     side
+}
+
+fn draw_move(what: Move, knobs: &Knobs, rng: &mut Rng) -> Fault {
+    let (group, node) = (rng.below(64), rng.below(knobs.nodes as u64) as usize);
+    Fault::Move { what, group, node }
 }
 
 fn draw_links(kind: Kind, base: Links, rng: &mut Rng) -> Links {

@@ -57,6 +57,16 @@ kinds! {
     DiskStall = "disk-stall",
     /// A disk is slow.
     SlowDisk = "slow-disk",
+    /// An operator splits a shard.
+    SplitAt = "split-at",
+    /// An operator moves a leadership.
+    TransferLeader = "transfer-leader",
+    /// An operator adds a replica.
+    AddReplica = "add-replica",
+    /// An operator removes a replica.
+    RemoveReplica = "remove-replica",
+    /// An operator drains a store.
+    Drain = "drain",
     /// The first Prophet node comes back with an empty folder.
     EmptyFolder = "empty-folder",
 }

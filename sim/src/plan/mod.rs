@@ -37,6 +37,17 @@ pub enum Target {
     ProphetLeader,
 }
 
+/// What an operator moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// A leadership, to a store.
+    Leader,
+    /// A replica comes to a store.
+    Add,
+    /// A replica goes from a store.
+    Remove,
+}
+
 /// One fault.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
@@ -146,6 +157,27 @@ pub enum Fault {
         /// For how long.
         lasts: Duration,
     },
+    /// An operator splits the shard of a key there.
+    SplitAt {
+        /// Which of the clients' keys.
+        key: usize,
+    },
+    /// An operator moves a leadership or a replica.
+    Move {
+        /// What.
+        what: Move,
+        /// The number picks the shard.
+        group: u64,
+        /// To, or from, the store of this node.
+        node: usize,
+    },
+    /// An operator drains the store of a node, and takes it back.
+    Drain {
+        /// Which node.
+        node: usize,
+        /// How long.
+        lasts: Duration,
+    },
     /// The first Prophet node comes back with an empty folder. It must refuse to found a second cluster, and stays out.
     EmptyFolder {
         /// How long it is away.
@@ -221,6 +253,11 @@ impl Fault {
             Fault::Links { kind, .. } => *kind,
             Fault::DiskStall { .. } => Kind::DiskStall,
             Fault::SlowDisk { .. } => Kind::SlowDisk,
+            Fault::SplitAt { .. } => Kind::SplitAt,
+            Fault::Move { what: Move::Leader, .. } => Kind::TransferLeader,
+            Fault::Move { what: Move::Add, .. } => Kind::AddReplica,
+            Fault::Move { what: Move::Remove, .. } => Kind::RemoveReplica,
+            Fault::Drain { .. } => Kind::Drain,
             Fault::EmptyFolder { .. } => Kind::EmptyFolder,
         }
     }
@@ -234,6 +271,7 @@ impl Fault {
             | Fault::ArmedCrash { down, .. }
             | Fault::EmptyFolder { down } => *down,
             Fault::KillLoop { lives, .. } => lives.iter().sum::<Duration>() * 2,
+            Fault::SplitAt { .. } | Fault::Move { .. } => Duration::ZERO,
             Fault::PowerLossAll { down } => down.iter().max().copied().unwrap_or_default(),
             Fault::Pause { lasts, .. }
             | Fault::CutPair { lasts, .. }
@@ -242,6 +280,7 @@ impl Fault {
             | Fault::Split { lasts, .. }
             | Fault::Links { lasts, .. }
             | Fault::DiskStall { lasts, .. }
+            | Fault::Drain { lasts, .. }
             | Fault::SlowDisk { lasts, .. } => *lasts,
         }
     }
@@ -275,6 +314,9 @@ impl fmt::Display for Fault {
             Fault::Split { side, .. } => write!(f, "nodes {side:?} | the others")?,
             Fault::Links { links, .. } => write!(f, "{links}")?,
             Fault::SlowDisk { node, latency, .. } => write!(f, "{node}, {latency:?} an operation")?,
+            Fault::SplitAt { key } => write!(f, "at key {key}")?,
+            Fault::Move { group, node, .. } => write!(f, "group {group}, node{node}")?,
+            Fault::Drain { node, .. } => write!(f, "node{node}")?,
             Fault::EmptyFolder { .. } => write!(f, "node0")?,
         }
         write!(f, ", for {:?}", self.lasts())

@@ -1,0 +1,129 @@
+//! What operators do to a cluster, at bad moments: splits, moves of leaderships and replicas, drains. They ask over HTTP,
+//! as an operator would; what is refused with a reason is counted as skipped.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use madsim::{task::spawn, time::sleep};
+use serde::Deserialize;
+
+use super::Struck;
+use crate::{
+    check::probe,
+    plan::{Kind, Move},
+    world::{State, World},
+};
+
+/// How long until a drain that could not be ended is ended again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Stores that an operator has drained, and did not undrain yet.
+#[derive(Clone, Default)]
+pub struct Drained(Arc<Mutex<BTreeSet<u64>>>);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Shards {
+    store_id: u64,
+    shards: Option<Vec<Shard>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Shard {
+    shard_id: u64,
+}
+
+async fn shards(world: &World, node: usize) -> Option<Shards> {
+    let body = probe::get(world, node, "/shards?local=true").await.ok()?;
+    serde_json::from_str(&body).ok()
+}
+
+/// The store of `node`, if it runs.
+async fn store_of(world: &World, node: usize) -> Option<u64> {
+    if world.state(node) != State::Up {
+        return None;
+    }
+    shards(world, node).await.map(|shards| shards.store_id).filter(|store| *store != 0)
+}
+
+/// A node that runs and can be asked.
+fn somebody(world: &World, number: u64) -> Option<usize> {
+    let up = world.nodes_in(State::Up);
+    up.get(number.checked_rem(up.len() as u64)? as usize).copied()
+}
+
+async fn post(world: &World, number: u64, path: &'static str, body: String) -> bool {
+    let Some(node) = somebody(world, number) else { return false };
+    probe::post(world, node, path, body).await.is_ok_and(|status| status == 200)
+}
+
+/// Splits the shard of a key there.
+pub async fn split_at(world: &World, key: usize) -> Struck {
+    let key = world.knobs().key(key);
+    if !post(world, key.len() as u64, "/split", format!("{{\"key\":\"{key}\"}}")).await {
+        return Struck::Skipped;
+    }
+    world.record().fault(Kind::SplitAt, world.now(), &format!("at {key}"));
+    Struck::Yes
+}
+
+/// Moves a leadership or a replica.
+pub async fn move_replica(world: &World, what: Move, group: u64, node: usize) -> Struck {
+    let Some(store) = store_of(world, node).await else { return Struck::Skipped };
+    let Some(asked) = somebody(world, group) else { return Struck::Skipped };
+    let all = shards(world, asked).await.and_then(|shards| shards.shards).unwrap_or_default();
+    let Some(index) = group.checked_rem(all.len() as u64) else { return Struck::Skipped };
+    let shard = all[index as usize].shard_id;
+    let (command, kind) = match what {
+        Move::Leader => ("transfer-leader", Kind::TransferLeader),
+        Move::Add => ("add-replica", Kind::AddReplica),
+        Move::Remove => ("remove-replica", Kind::RemoveReplica),
+    };
+    let body = format!("{{\"command\":\"{command}\",\"shard\":{shard},\"store\":{store}}}");
+    if !post(world, group, "/operators", body).await {
+        return Struck::Skipped;
+    }
+    world.record().fault(kind, world.now(), &format!("shard {shard}, store {store} of node{node}"));
+    Struck::Yes
+}
+
+impl Drained {
+    /// Drains the store of a node for a while.
+    pub async fn drain(&self, world: &World, node: usize, lasts: Duration) -> Struck {
+        let Some(store) = store_of(world, node).await else { return Struck::Skipped };
+        self.0.lock().expect("no holder panics").insert(store);
+        if !post(world, store, "/operators", format!("{{\"command\":\"drain\",\"store\":{store}}}")).await {
+            // It may have been decided all the same.
+            self.undrain(world, store).await;
+            return Struck::Skipped;
+        }
+        world.record().fault(Kind::Drain, world.now(), &format!("store {store} of node{node} for {lasts:?}"));
+        sleep(lasts).await;
+        self.undrain(world, store).await;
+        Struck::Yes
+    }
+
+    async fn undrain(&self, world: &World, store: u64) {
+        for number in 0.. {
+            let body = format!("{{\"command\":\"undrain\",\"store\":{store}}}");
+            if post(world, number, "/operators", body).await {
+                break;
+            }
+            sleep(AGAIN).await;
+        }
+        self.0.lock().expect("no holder panics").remove(&store);
+    }
+
+    /// Ends all drains, as soon as Prophet can be asked.
+    pub fn end(&self, world: &World) {
+        let stores: Vec<_> = self.0.lock().expect("no holder panics").iter().copied().collect();
+        for store in stores {
+            let (drained, world) = (self.clone(), world.clone());
+            spawn(async move { drained.undrain(&world, store).await });
+        }
+    }
+}
