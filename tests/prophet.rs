@@ -72,7 +72,7 @@ impl Member {
         let mut batch = Batch::new(engine.view().unwrap());
         Prophet::write_founding(CLUSTER, &member(1, "first"), &mut batch).unwrap();
         engine.commit(batch).unwrap();
-        let prophet = open(1, &engine);
+        let prophet = open(Instant(1), 1, &engine);
         let mut member = Member { engine, prophet, boot: 1, now: Instant(1), tickets: 0 };
         member.turn();
         member
@@ -80,7 +80,7 @@ impl Member {
 
     fn restart(&mut self) {
         self.boot += 1;
-        self.prophet = open(self.boot, &self.engine);
+        self.prophet = open(self.now, self.boot, &self.engine);
         self.turn();
     }
 
@@ -154,8 +154,8 @@ impl Member {
     }
 }
 
-fn open(boot: u64, engine: &Engine) -> Prophet {
-    Prophet::open(Boot(boot), config(), Rng::new(1), &engine.view().unwrap()).unwrap()
+fn open(now: Instant, boot: u64, engine: &Engine) -> Prophet {
+    Prophet::open(now, Boot(boot), config(), Rng::new(1), &engine.view().unwrap()).unwrap()
 }
 
 #[test]

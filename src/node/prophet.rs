@@ -81,7 +81,7 @@ impl<E: Env> Seat<E> {
         }
         let boot = self.identity.get().boot;
         let config = ProphetConfig::new(&self.config);
-        let prophet = Prophet::open(boot, config, self.env.rng(), &engine.view()?)?;
+        let prophet = Prophet::open(self.env.now(), boot, config, self.env.rng(), &engine.view()?)?;
         let tick = self.config.raft.tick_interval;
         let mut status = Default::default();
         let Seat { env, network, tickets, discovery, .. } = self;

@@ -91,7 +91,13 @@ impl Prophet {
     }
 
     /// Opens the member that is in `view`.
-    pub fn open(boot: Boot, config: ProphetConfig, rng: Rng, view: &View) -> Result<Prophet, EngineError> {
+    pub fn open(
+        now: Instant,
+        boot: Boot,
+        config: ProphetConfig,
+        rng: Rng,
+        view: &View,
+    ) -> Result<Prophet, EngineError> {
         let mut group = Group::open(ShardId::METADATA, boot, config.group.clone(), rng, view)?;
         group.campaign_alone();
         Ok(Prophet {
@@ -104,7 +110,7 @@ impl Prophet {
             asked_ids: false,
             waiting: BTreeMap::new(),
             next_token: 1,
-            now: Instant::default(),
+            now,
             next_save: Instant::default(),
             next_schedule: Instant::default(),
             led: false,

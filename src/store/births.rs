@@ -64,11 +64,10 @@ impl Store {
     /// nobody has counted yet.
     pub(super) fn unborn(&mut self, message: RaftMessage) {
         let RaftMessage { shard, to, epoch, .. } = message;
+        let has_room = message.range.as_ref().is_some_and(|range| self.has_room(shard, range));
         match kind(&message) {
-            Some(MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot) => {
-                if message.range.as_ref().is_some_and(|range| self.has_room(shard, range)) {
-                    self.births.push(Birth::Waiting { shard, replica: to.replica, born: epoch.conf_ver });
-                }
+            Some(MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot) if has_room => {
+                self.births.push(Birth::Waiting { shard, replica: to.replica, born: epoch.conf_ver });
             }
             Some(MessageType::MsgRequestPreVote | MessageType::MsgRequestVote) => self.hold(message),
             _ => {}

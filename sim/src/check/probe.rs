@@ -56,10 +56,16 @@ async fn ask(
     }
 }
 
-/// Whether the cluster is as a healed one must be, right now; if not, the first thing that is wrong. A node that is
+/// Whether the cluster is as a healed one must be, right now, and calm; if not, the first thing that is wrong.
+pub async fn is_whole(world: &World) -> Result<(), String> {
+    is_replicated(world).await?;
+    converge::judge_operators(&get(world, 1, "/operators").await?)
+}
+
+/// Whether every shard and Prophet's group have all that they should, right now; else the first thing that is wrong. A node that is
 /// asked for all shards learns all routes by that, and stale ones are never seen again; so in every second seed only one
 /// node is, and the others say who they are.
-pub async fn is_whole(world: &World) -> Result<(), String> {
+pub async fn is_replicated(world: &World) -> Result<(), String> {
     let mut bodies = BTreeMap::new();
     let views = if world.knobs().seed.is_multiple_of(2) { 1 } else { usize::MAX };
     for node in world.nodes_in(State::Up) {
@@ -74,8 +80,7 @@ pub async fn is_whole(world: &World) -> Result<(), String> {
     let is_forgiven = knobs.peer_down_time.min(knobs.store_down_time) == LONG_DOWN_TIME;
     let lost_store = world.lost_a_folder() && is_forgiven;
     converge::judge(&Demand { replicas: knobs.replicas(), lost_store, views }, &bodies)?;
-    converge::judge_prophet(PROPHET_NODES, &get(world, 1, "/prophet").await?)?;
-    converge::judge_operators(&get(world, 1, "/operators").await?)
+    converge::judge_prophet(PROPHET_NODES, &get(world, 1, "/prophet").await?)
 }
 
 /// Looks again and again until the cluster is whole: when that was. Else, at `until`, what is wrong.

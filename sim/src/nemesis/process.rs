@@ -8,7 +8,7 @@ use super::Struck;
 use crate::{
     check::{Invariant, probe},
     env::Death,
-    plan::{CONTACT_MARGIN, Kind, Target},
+    plan::{CONTACT_MARGIN, EMPTY_PATIENCE, Kind, Target},
     world::{State, World},
 };
 
@@ -131,9 +131,16 @@ pub async fn pause(world: &World, node: Target, lasts: Duration) -> Struck {
 
 /// The first Prophet node comes back with an empty folder; only where everything has its other voters, and only once.
 pub async fn empty_folder(world: &World, down: Duration) -> Struck {
-    let all_up = world.nodes_in(State::Up).len() == world.knobs().nodes;
-    if !all_up || world.lost_a_folder() || probe::is_whole(world).await.is_err() {
-        return Struck::Skipped;
+    let patience = world.now() + EMPTY_PATIENCE;
+    loop {
+        let all_up = world.nodes_in(State::Up).len() == world.knobs().nodes;
+        if all_up && !world.lost_a_folder() && probe::is_replicated(world).await.is_ok() {
+            break;
+        }
+        if world.now() > patience {
+            return Struck::Skipped;
+        }
+        sleep(GLANCE * 50).await;
     }
     if !world.kill(0, Death::Power).await {
         return Struck::Skipped;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use matrixkv::types::Rng;
 
-use super::{CONTACT_MARGIN, Fault, Kind, Move, Plan, Quiet, Target, Timed};
+use super::{CONTACT_MARGIN, EMPTY_PATIENCE, Fault, Kind, Move, Plan, Quiet, Target, Timed};
 use crate::knobs::{Knobs, Links, dice};
 
 impl Plan {
@@ -28,7 +28,7 @@ impl Plan {
     /// The time around [`Fault::EmptyFolder`] in which nothing else happens, if there is one.
     pub fn quiet(&self, knobs: &Knobs) -> Option<Quiet> {
         let empty = self.faults.iter().find(|timed| timed.fault.kind() == Kind::EmptyFolder)?;
-        let until = empty.at + empty.fault.lasts() + knobs.founding_wait + CONTACT_MARGIN;
+        let until = empty.at + EMPTY_PATIENCE + empty.fault.lasts() + knobs.founding_wait + CONTACT_MARGIN;
         Some(Quiet { from: empty.at, until })
     }
 

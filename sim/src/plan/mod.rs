@@ -26,6 +26,9 @@ use crate::knobs::Links;
 /// the slowest reconnect, doubled.
 pub const CONTACT_MARGIN: Duration = Duration::from_secs(6);
 
+/// How long [`Fault::EmptyFolder`] waits for a moment in which everything has all its voters.
+pub const EMPTY_PATIENCE: Duration = Duration::from_secs(3);
+
 /// A node that a fault is meant for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {

@@ -5,6 +5,7 @@
 
 mod file;
 mod load;
+mod operate;
 mod show;
 mod verify;
 
@@ -12,6 +13,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 
+use self::operate::{Asker, Goal};
 use crate::{
     env::{Env, real::RealEnv, within},
     http::client::{Answer, Connection, RequestError},
@@ -65,6 +67,87 @@ pub enum CtlCommand {
         #[arg(long)]
         local: bool,
     },
+    /// Show one shard; with --explain, why it is as it is and why it is not being moved
+    Shard {
+        /// Its number.
+        id: u64,
+        /// Say why
+        #[arg(long)]
+        explain: bool,
+    },
+    /// Read the keys from START on, in order
+    Scan {
+        /// The first key; from the beginning if it is empty
+        #[arg(default_value = "")]
+        start: String,
+        /// The first key beyond; to the end if it is empty
+        #[arg(default_value = "")]
+        end: String,
+        /// Keys at the most
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        limit: u64,
+    },
+    /// Split the shard that holds KEY, so that KEY is the first one of the right part
+    Split {
+        /// The key.
+        key: String,
+    },
+    /// Let the replica on STORE lead SHARD
+    TransferLeader {
+        /// The shard.
+        shard: u64,
+        /// The store.
+        store: u64,
+        /// How long to look on.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Give SHARD a replica on STORE. Prophet takes one away again where there are too many
+    AddReplica {
+        /// The shard.
+        shard: u64,
+        /// The store.
+        store: u64,
+        /// How long to look on.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Take SHARD's replica on STORE away. Prophet makes another one where there are too few
+    RemoveReplica {
+        /// The shard.
+        shard: u64,
+        /// The store.
+        store: u64,
+        /// How long to look on.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Empty STORE and give it nothing new
+    Drain {
+        /// The store.
+        store: u64,
+        /// How long to look on.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Use STORE again
+    Undrain {
+        /// The store.
+        store: u64,
+        /// How long to look on.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Take STORE out of the cluster for good; it must be empty
+    RemoveStore {
+        /// The store.
+        store: u64,
+        /// How long to look on.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Show what Prophet is doing, what it did lately, and why
+    Operators,
     /// Show the stores as Prophet knows them
     Stores,
     /// Show Prophet's members and leader
@@ -97,6 +180,14 @@ pub enum CtlCommand {
         #[arg(long, default_value_t = 60)]
         give_up: u64,
     },
+}
+
+/// How long a command looks on.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Wait {
+    /// Seconds to wait until it is so
+    #[arg(long = "wait", default_value_t = 300)]
+    seconds: u64,
 }
 
 /// How a command ended.
@@ -135,6 +226,44 @@ async fn run<E: Env>(env: &E, nodes: &[String], command: CtlCommand) -> End {
             let path = if local { "/shards?local=true" } else { "/shards" };
             tell(ask(env, nodes, "GET", path, &[]).await, show::shards)
         }
+        CtlCommand::Shard { id, explain: false } => {
+            tell(ask(env, nodes, "GET", "/shards", &[]).await, |body| show::shard(body, id))
+        }
+        CtlCommand::Shard { id, explain: true } => {
+            tell(ask(env, nodes, "GET", &format!("/explain?shard={id}"), &[]).await, show::explanation)
+        }
+        CtlCommand::Scan { start, end, limit } => {
+            let path = format!("/scan?start={}&end={}&limit={limit}", encoded(&start), encoded(&end));
+            tell(ask(env, nodes, "GET", &path, &[]).await, show::rows)
+        }
+        CtlCommand::Split { key } => {
+            let body = serde_json::json!({ "key": key }).to_string();
+            tell(ask(env, nodes, "POST", "/split", body.as_bytes()).await, |_| End::Done)
+        }
+        CtlCommand::TransferLeader { shard, store, wait } => {
+            let (body, goal) = (operate::about("transfer-leader", shard, store), Goal::Leads { shard, store });
+            wait.asker(env, nodes).command(body, goal).await
+        }
+        CtlCommand::AddReplica { shard, store, wait } => {
+            let (body, goal) = (operate::about("add-replica", shard, store), Goal::Has { shard, store });
+            wait.asker(env, nodes).command(body, goal).await
+        }
+        CtlCommand::RemoveReplica { shard, store, wait } => {
+            let (body, goal) = (operate::about("remove-replica", shard, store), Goal::HasNot { shard, store });
+            wait.asker(env, nodes).command(body, goal).await
+        }
+        CtlCommand::Drain { store, wait } => {
+            wait.asker(env, nodes).command(operate::store("drain", store), Goal::Empty { store }).await
+        }
+        CtlCommand::Undrain { store, wait } => {
+            let goal = Goal::State { store, state: "up" };
+            wait.asker(env, nodes).command(operate::store("undrain", store), goal).await
+        }
+        CtlCommand::RemoveStore { store, wait } => {
+            let goal = Goal::State { store, state: "removed" };
+            wait.asker(env, nodes).command(operate::store("remove-store", store), goal).await
+        }
+        CtlCommand::Operators => tell(ask(env, nodes, "GET", "/operators", &[]).await, show::operators),
         CtlCommand::Stores => tell(ask(env, nodes, "GET", "/stores", &[]).await, show::stores),
         CtlCommand::Prophet => tell(ask(env, nodes, "GET", "/prophet", &[]).await, show::prophet),
         CtlCommand::Health { ready } => {
@@ -147,6 +276,12 @@ async fn run<E: Env>(env: &E, nodes: &[String], command: CtlCommand) -> End {
         CtlCommand::Verify { file, in_flight, give_up } => {
             verify::verify(env, nodes, &file, in_flight as usize, Duration::from_secs(give_up)).await
         }
+    }
+}
+
+impl Wait {
+    fn asker<'a, E: Env>(&self, env: &'a E, nodes: &'a [String]) -> Asker<'a, E> {
+        Asker { env, nodes, patience: Duration::from_secs(self.seconds) }
     }
 }
 
@@ -218,13 +353,17 @@ pub(super) async fn ask_one<E: Env>(
 
 /// `/get?key=...`, percent-encoded.
 pub(super) fn get_path(key: &str) -> String {
-    let mut path = String::from("/get?key=");
-    for byte in key.bytes() {
+    format!("/get?key={}", encoded(key))
+}
+
+fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            path.push(byte as char);
+            encoded.push(byte as char);
         } else {
-            path.push_str(&format!("%{byte:02X}"));
+            encoded.push_str(&format!("%{byte:02X}"));
         }
     }
-    path
+    encoded
 }

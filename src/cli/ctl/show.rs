@@ -38,10 +38,62 @@ pub(super) fn shards(body: &[u8]) -> End {
     End::Done
 }
 
+/// One of `/shards`.
+pub(super) fn shard(body: &[u8], id: u64) -> End {
+    let mut answer = parse(body);
+    let one: Vec<_> = list(&answer["shards"]).iter().filter(|shard| shard["shard-id"] == id).cloned().collect();
+    if one.is_empty() {
+        eprintln!("matrixkv: there is no shard {id}");
+        return End::NotDone;
+    }
+    answer["shards"] = one.into();
+    shards(answer.to_string().as_bytes())
+}
+
+/// `/explain`.
+pub(super) fn explanation(body: &[u8]) -> End {
+    list(&parse(body)["explanation"]).iter().for_each(|line| println!("{}", text(line)));
+    End::Done
+}
+
+/// `/scan`.
+pub(super) fn rows(body: &[u8]) -> End {
+    let answer = parse(body);
+    list(&answer["rows"]).iter().for_each(|row| println!("{}\t{}", text(&row["key"]), text(&row["value"])));
+    if let Some(next) = answer["next"].as_str() {
+        eprintln!("matrixkv: there may be more, from {next:?} on");
+    }
+    End::Done
+}
+
+/// `/operators`.
+pub(super) fn operators(body: &[u8]) -> End {
+    let answer = parse(body);
+    let mut table = table(&["shard", "kind", "steps", "why", "outcome", "age"]);
+    for operator in list(&answer["running"]).iter().chain(list(&answer["recent"])) {
+        let done = operator["done"].as_u64().unwrap_or_default() as usize;
+        let steps = list(&operator["steps"]).iter().enumerate().map(|(step, what)| {
+            let mark = if step < done { "x" } else { " " };
+            format!("[{mark}] {}", text(what))
+        });
+        let outcome = text(&operator["outcome"]);
+        table.add_row(vec![
+            operator["shard"].to_string(),
+            text(&operator["kind"]),
+            steps.collect::<Vec<_>>().join("\n"),
+            text(&operator["reason"]),
+            if outcome.is_empty() { "under way".into() } else { outcome },
+            format!("{:.1} s", operator["age_ms"].as_u64().unwrap_or_default() as f64 / 1000.0),
+        ]);
+    }
+    println!("{table}");
+    End::Done
+}
+
 /// `/stores`.
 pub(super) fn stores(body: &[u8]) -> End {
     let answer = parse(body);
-    let mut table = table(&["store", "raft", "client", "shards", "leaders", "free", "last heartbeat"]);
+    let mut table = table(&["store", "state", "raft", "client", "shards", "leaders", "free", "last heartbeat"]);
     for store in list(&answer["stores"]) {
         let heard = match store["last-heartbeat-ms-ago"].as_u64() {
             Some(ago) => format!("{:.1} s ago", ago as f64 / 1000.0),
@@ -49,6 +101,7 @@ pub(super) fn stores(body: &[u8]) -> End {
         };
         table.add_row(vec![
             store["store-id"].to_string(),
+            text(&store["state"]),
             text(&store["raft-address"]),
             text(&store["client-address"]),
             store["shard-count"].to_string(),
