@@ -139,7 +139,7 @@ impl Member {
         let beat = ShardBeat { route, caught_up: caught_up.to_vec(), down: vec![], size: 0 };
         let store = beat.route.leader.unwrap().store;
         match self.ask(1, ProphetRequest::ShardBeats { store, beats: vec![beat] }) {
-            ProphetReply::Shards(orders) => orders,
+            ProphetReply::Shards { orders, .. } => orders,
             other => panic!("{other:?}"),
         }
     }

@@ -153,7 +153,7 @@ fn answer(call: u64) -> Body {
 fn raft(bytes: usize) -> Body {
     let peer = Peer { replica: ReplicaId(1), store: StoreId(1), role: PeerRole::Voter };
     let (epoch, message) = (Default::default(), Bytes::from(vec![7; bytes]));
-    Body::Raft(RaftMessage { shard: ShardId(1), from: peer, to: peer, epoch, range: None, message })
+    Body::Raft(RaftMessage { shard: ShardId(1), from: peer, to: peer, epoch, range: None, quiet: None, message })
 }
 
 #[tokio::test]

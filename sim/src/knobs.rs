@@ -78,6 +78,8 @@ pub struct Knobs {
     pub heartbeat_ticks: u64,
     /// `[raft] election-timeout-ticks`.
     pub election_ticks: u64,
+    /// `[raft] quiet-after-ticks`.
+    pub quiet_after_ticks: u64,
     /// `[raft] batch-bytes-max`.
     pub batch_bytes_max: u64,
     /// `[raft] max-inflight-msgs`.
@@ -145,6 +147,7 @@ impl Knobs {
             tick: millis(pick(&mut raft, &[40, 60, 100])),
             heartbeat_ticks: raft.between(1, 3),
             election_ticks: raft.between(8, 14),
+            quiet_after_ticks: pick(&mut dice(seed, "quiet"), &[0, 2, 10, 30]),
             batch_bytes_max: pick(&mut raft, &[64, 1024, 256 * 1024]),
             inflight_max: pick(&mut raft, &[2, 16, 256]),
             compact_threshold: pick(&mut raft, &[4, 16, 64, 256]),
@@ -219,7 +222,7 @@ impl Knobs {
              addr-client = \"0.0.0.0:8082\"\naddr-advertise-client = \"{host}:8082\"\n\
              dir-data = \"/data/matrixkv\"\n\
              [raft]\ntick-interval = {tick}\nheartbeat-ticks = {heartbeat}\nelection-timeout-ticks = {election}\n\
-             batch-bytes-max = {batch}\nmax-inflight-msgs = {inflight}\n\
+             quiet-after-ticks = {quiet}\nbatch-bytes-max = {batch}\nmax-inflight-msgs = {inflight}\n\
              [raft.raft-log]\ncompact-threshold = {compact}\n\
              [replication]\nmax-peer-down-time = {peer_down}\nshard-state-check-duration = {check}\n\
              shard-heartbeat-duration = {shard_beat}\nstore-heartbeat-duration = {store_beat}\n\
@@ -230,6 +233,7 @@ impl Knobs {
             tick = ms(self.tick),
             heartbeat = self.heartbeat_ticks,
             election = self.election_ticks,
+            quiet = self.quiet_after_ticks,
             batch = self.batch_bytes_max,
             inflight = self.inflight_max,
             compact = self.compact_threshold,
@@ -311,10 +315,11 @@ impl fmt::Display for Knobs {
         )?;
         writeln!(
             f,
-            "  raft    tick {:?}, heartbeat {} ticks, election {} ticks, batch {} bytes, {} in flight, compact at {}",
+            "  raft    tick {:?}, heartbeat {} ticks, election {} ticks, quiet after {}, batch {} bytes, {} in flight, compact at {}",
             self.tick,
             self.heartbeat_ticks,
             self.election_ticks,
+            self.quiet_after_ticks,
             self.batch_bytes_max,
             self.inflight_max,
             self.compact_threshold

@@ -31,6 +31,7 @@ fn raft(settings: &Settings) -> RaftConfig {
         tick_interval: settings.duration("raft.tick-interval"),
         heartbeat_ticks: settings.count("raft.heartbeat-ticks"),
         election_timeout_ticks: settings.count("raft.election-timeout-ticks"),
+        quiet_after_ticks: settings.number("raft.quiet-after-ticks"),
         max_entry_bytes,
         max_size_per_msg: settings.number("raft.max-size-per-msg"),
         max_inflight_msgs: settings.count("raft.max-inflight-msgs"),

@@ -120,6 +120,8 @@ pub const KEYS: &[KeyInfo] = &[
         "ticks between a leader's heartbeats"),
     key("raft.election-timeout-ticks", "10", Count(3, 10_000),
         "ticks without a leader until an election; over twice heartbeat-ticks"),
+    key("raft.quiet-after-ticks", "30", Count(0, 1_000_000),
+        "ticks without traffic after which a shard sends no heartbeats of its own; 0 is never"),
     key("raft.max-entry-bytes", r#""10MB""#, Size(KB, GB),
         "no proposal is larger; one request over it is refused; fits a frame"),
     key("raft.max-size-per-msg", r#""1MB""#, Size(KB, GB),

@@ -37,6 +37,7 @@ pub struct RaftConfig {
     pub tick_interval: Duration,
     pub heartbeat_ticks: usize,
     pub election_timeout_ticks: usize,
+    pub quiet_after_ticks: u64,
     pub max_entry_bytes: u64,
     pub max_size_per_msg: u64,
     pub max_inflight_msgs: usize,

@@ -103,7 +103,10 @@ impl<E: Env> Dispatcher<E> {
             (Channel::Raft | Channel::Bulk, Body::Removed(removal)) => {
                 self.inboxes.to_store(store::Input::Removed(removal));
             }
-            (channel, Body::Raft(_) | Body::Member { .. } | Body::Removed(_)) => {
+            (Channel::Raft | Channel::Bulk, Body::Alive) => {
+                self.inboxes.to_store(store::Input::Alive(sender.identity.store));
+            }
+            (channel, Body::Raft(_) | Body::Member { .. } | Body::Removed(_) | Body::Alive) => {
                 tracing::warn!(?channel, "a raft message on a channel that has none")
             }
         }

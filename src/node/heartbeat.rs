@@ -126,7 +126,10 @@ impl<E: Env> Liaison<E> {
         while let Some(beats) = beats.recv().await {
             let store = self.identity.get().store;
             let request = ProphetRequest::ShardBeats { store, beats };
-            if let Ok(ProphetReply::Shards(orders)) = self.prophet.ask(request).await {
+            if let Ok(ProphetReply::Shards { orders, tell_all }) = self.prophet.ask(request).await {
+                if tell_all {
+                    self.inboxes.to_store(store::Input::TellAll);
+                }
                 self.inboxes.to_store(store::Input::ShardOrders(orders));
             }
         }

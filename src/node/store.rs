@@ -135,6 +135,11 @@ impl<E: Env> Outbox<E> {
                     self.network.send(Channel::Raft, &address, Body::Removed(removal));
                 }
             }
+            Send::Alive { to } => {
+                if let Some(address) = self.address(to) {
+                    self.network.send(Channel::Raft, &address, Body::Alive);
+                }
+            }
             Send::Status(change) => self.router.learn_local(change.changed, &change.gone, change.quarantined),
         }
     }

@@ -131,7 +131,8 @@ impl ProphetConfig {
     pub fn new(config: &Config) -> ProphetConfig {
         let store_beat = config.store_heartbeat_effective();
         ProphetConfig {
-            group: GroupConfig::new(config),
+            // It has heartbeats to answer all the time.
+            group: GroupConfig { quiet_after_ticks: 0, ..GroupConfig::new(config) },
             max_replicas: config.prophet.replication.max_replicas,
             initial_split_keys: config
                 .prophet

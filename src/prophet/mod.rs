@@ -70,6 +70,7 @@ pub struct Prophet {
     waiting: BTreeMap<u64, Waiting>,
     next_token: u64,
     now: Instant,
+    ticks: u64,
     next_save: Instant,
     next_schedule: Instant,
     led: bool,
@@ -111,6 +112,7 @@ impl Prophet {
             waiting: BTreeMap::new(),
             next_token: 1,
             now,
+            ticks: 0,
             next_save: Instant::default(),
             next_schedule: Instant::default(),
             led: false,
@@ -143,7 +145,8 @@ impl Prophet {
     }
 
     fn tick(&mut self) {
-        self.group.tick();
+        self.ticks += 1;
+        self.group.tick(self.ticks);
         if self.group.leads() {
             self.promote_members();
             self.refill_ids();

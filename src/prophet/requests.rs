@@ -22,7 +22,10 @@ impl Prophet {
                     None => return,
                 },
                 ProphetRequest::StoreBeat(beat) => self.store_beat(node, beat),
-                ProphetRequest::ShardBeats { store, beats } => ProphetReply::Shards(self.shard_beats(store, beats)),
+                ProphetRequest::ShardBeats { store, beats } => {
+                    let orders = self.shard_beats(store, beats);
+                    ProphetReply::Shards { orders, tell_all: !self.has_heard_enough() }
+                }
                 ProphetRequest::Cluster => self.cluster(),
                 ProphetRequest::SplitIds { shard, replicas } => self.split_ids(shard, replicas),
                 ProphetRequest::Membership(asks) => ProphetReply::Removed(self.removed(&asks)),

@@ -143,6 +143,8 @@ pub struct GroupConfig {
     pub proposals_max: usize,
     /// Reads that may wait in a group.
     pub reads_max: usize,
+    /// Ticks without anything to do after which a group goes quiet; zero is never.
+    pub quiet_after_ticks: u64,
     /// A tick in time: what silence is told in.
     pub tick: Duration,
 }
@@ -160,6 +162,7 @@ impl GroupConfig {
             compact_threshold: config.raft.raft_log.compact_threshold,
             proposals_max: config.limits.proposals_pending_max,
             reads_max: config.limits.reads_pending_max,
+            quiet_after_ticks: config.raft.quiet_after_ticks,
             tick: config.raft.tick_interval,
         }
     }

@@ -9,20 +9,30 @@ use crate::{
     wire::ShardBeat,
 };
 
+/// A quiet shard is reported this many times less often.
+const QUIET_BEATS: u32 = 8;
+
 impl Store {
     pub(super) fn tick(&mut self, now: Instant) {
+        self.tick_watch();
         for (shard, group) in &mut self.groups {
-            group.tick();
-            if group.has_work() {
+            let was_quiet = group.is_quiet();
+            group.tick(self.watch.ticks);
+            if !was_quiet {
                 self.dirty.insert(*shard);
+                self.status.touch(*shard);
             }
-            self.status.touch(*shard);
         }
         self.tick_lingering();
         self.look_for_splits(now);
         self.ask_membership(now);
         self.beat_store(now);
         self.beat_shards(now);
+    }
+
+    /// Prophet's leader is new, and has not heard of most shards.
+    pub(super) fn tell_all(&mut self) {
+        self.next_quiet_beat = self.next_quiet_beat.min(self.next_shard_beat);
     }
 
     fn beat_store(&mut self, now: Instant) {
@@ -43,23 +53,31 @@ impl Store {
         if all {
             self.next_shard_beat = now + self.config.shard_beat;
         }
+        let quiet_too = now >= self.next_quiet_beat;
+        if quiet_too {
+            self.next_quiet_beat = now + self.config.shard_beat * QUIET_BEATS;
+        }
         let mut beats = Vec::new();
         for (shard, group) in &self.groups {
             if !group.leads() {
                 self.announced.remove(shard);
                 continue;
             }
+            // Nothing of a quiet shard changes; the store's own beat says that it lives.
+            if group.is_quiet() && !quiet_too && self.announced.contains_key(shard) {
+                continue;
+            }
             let Some(beat) = beat(group) else { continue };
             let learners = beat.route.shard.peers.iter().filter(|peer| peer.role == PeerRole::Learner);
             let ready = learners.map(|peer| peer.replica).filter(|id| beat.caught_up.contains(id)).collect();
             let news = (beat.route.term, beat.route.shard.epoch, ready);
-            if all || self.announced.get(shard) != Some(&news) {
+            if all || quiet_too || self.announced.get(shard) != Some(&news) {
                 self.announced.insert(*shard, news);
                 beats.push(beat);
             }
         }
         // An empty one fetches what Prophet has decided meanwhile.
-        let is_due = now >= self.next_fetch;
+        let is_due = now >= self.next_fetch || now < self.busy_until;
         if !beats.is_empty() || is_due {
             self.next_fetch = now + self.config.shard_beat / 4;
             self.early.now.push(Send::ShardBeats(beats));

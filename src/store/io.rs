@@ -43,6 +43,10 @@ pub enum Input {
     },
     /// A peer, or Prophet, says that a replica is no member any more.
     Removed(Removal),
+    /// That store lives.
+    Alive(StoreId),
+    /// Prophet wants to hear of every shard that is led here.
+    TellAll,
     /// Nothing gets to that store just now.
     Unreachable(StoreId),
     /// The disk's capacity and free space in bytes.
@@ -99,6 +103,11 @@ pub enum Send {
         to: StoreId,
         /// What it is told.
         removal: Removal,
+    },
+    /// Tells a store that this one lives.
+    Alive {
+        /// That store.
+        to: StoreId,
     },
     /// Asks Prophet whether these replicas are still members.
     AskMembership(Vec<MembershipAsk>),

@@ -19,9 +19,11 @@ impl Store {
             Input::Raft(message) => self.step_raft(message),
             Input::Request { ticket, origin, request } => self.request(ticket, origin, request),
             Input::StoreOrders(orders) => orders.create.into_iter().for_each(|shard| self.bear(shard)),
-            Input::ShardOrders(orders) => orders.into_iter().for_each(|order| self.obey(order)),
+            Input::ShardOrders(orders) => self.obey_all(orders),
             Input::SplitIds { shard, ids } => self.split_ids(shard, ids),
             Input::Removed(removal) => self.removed(removal),
+            Input::Alive(store) => self.hear_store(store),
+            Input::TellAll => self.tell_all(),
             Input::Unreachable(store) => self.unreachable(store),
             Input::Space { capacity, available } => self.space = (capacity, available),
             Input::HandOver => self.hand_over(),
@@ -30,6 +32,7 @@ impl Store {
 
     fn step_raft(&mut self, message: RaftMessage) {
         let shard = message.shard;
+        self.hear_store(message.from.store);
         let is_stale = self.quarantined.contains_key(&shard) || self.is_buried(shard, message.to.replica);
         if message.to.store != self.id || is_stale || self.is_from_removed(&message) {
             return;
@@ -58,6 +61,7 @@ impl Store {
     }
 
     fn unreachable(&mut self, store: StoreId) {
+        self.wake_shared_with(store, false);
         for group in self.groups.values_mut().filter(|group| group.leads()) {
             let peer = group.machine().and_then(|machine| machine.shard().peer_on(store)).copied();
             if let Some(peer) = peer {
@@ -71,6 +75,14 @@ impl Store {
             group.hand_over();
             self.dirty.insert(*shard);
         }
+    }
+
+    /// Where Prophet has something in mind, more comes soon.
+    fn obey_all(&mut self, orders: Vec<ShardOrder>) {
+        if !orders.is_empty() {
+            self.busy_until = self.now + self.config.shard_beat * 2;
+        }
+        orders.into_iter().for_each(|order| self.obey(order));
     }
 
     /// Nobody waits for what comes of an order: the next heartbeat shows it.

@@ -22,6 +22,7 @@ mod ranges;
 mod split;
 mod status;
 mod turn;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,6 +92,10 @@ pub struct Store {
     announced: BTreeMap<ShardId, Announced>,
     space: (u64, u64),
     status: status::Shown,
+    watch: watch::Watch,
+    next_quiet_beat: Instant,
+    /// Until when Prophet is asked at every tick what it has decided.
+    busy_until: Instant,
 }
 
 impl Store {
@@ -129,6 +134,9 @@ impl Store {
             announced: BTreeMap::new(),
             space: (0, 0),
             status: status::Shown::default(),
+            watch: watch::Watch::default(),
+            next_quiet_beat: Instant::default(),
+            busy_until: Instant::default(),
         };
         store.read_tombs(view)?;
         for row in view.scan(Table::Group, &[], &[])? {

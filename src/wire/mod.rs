@@ -55,6 +55,8 @@ pub enum Body {
     },
     /// To a replica that is no member any more.
     Removed(Removal),
+    /// A store lives: stands for the heartbeats of all its groups that are quiet.
+    Alive,
     /// A question; its answer carries the same call.
     Request {
         /// Names the question.
@@ -85,6 +87,9 @@ pub struct RaftMessage {
     /// The sender's keys, where the receiver may be without data: with a snapshot, and before anything reached it. A
     /// store takes no replica in whose keys it has already.
     pub range: Option<KeyRange>,
+    /// With a leader's heartbeat: its group goes quiet, and so may the receiver if its log ends here and all is committed.
+    /// With the answer to one: it does not wake the leader.
+    pub quiet: Option<u64>,
     /// raft-rs's `eraftpb::Message`.
     pub message: Bytes,
 }

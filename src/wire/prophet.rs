@@ -150,7 +150,12 @@ pub enum ProphetReply {
     /// To [`ProphetRequest::StoreBeat`].
     Store(StoreOrders),
     /// To [`ProphetRequest::ShardBeats`].
-    Shards(Vec<ShardOrder>),
+    Shards {
+        /// What is wanted of the shards.
+        orders: Vec<ShardOrder>,
+        /// Whether this leader is new and wants to hear of all shards, quiet ones too.
+        tell_all: bool,
+    },
     /// To [`ProphetRequest::Cluster`].
     Cluster {
         /// The cluster.

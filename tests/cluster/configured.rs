@@ -1,6 +1,5 @@
 //! What a configuration says, seen from outside of a running node.
 
-
 use serde_json::{Value, json};
 
 use crate::support::{Folder, Node, Plan, next_host, single, within};

@@ -57,6 +57,7 @@ fn config() -> StoreConfig {
             compact_threshold: 8,
             proposals_max: 100,
             reads_max: 100,
+            quiet_after_ticks: 0,
             tick: std::time::Duration::from_millis(100),
         },
         store_beat: std::time::Duration::from_secs(1 << 20),
@@ -194,7 +195,11 @@ impl Cluster {
                 self.removals.push((id, to.0, removal));
             }
             Send::AskSplitIds { shard, .. } => writeln!(said, "  {id} asks for ids to split {shard}").unwrap(),
-            Send::StoreBeat { .. } | Send::ShardBeats(_) | Send::AskMembership(_) | Send::Status(_) => {}
+            Send::StoreBeat { .. }
+            | Send::ShardBeats(_)
+            | Send::AskMembership(_)
+            | Send::Status(_)
+            | Send::Alive { .. } => {}
         }
     }
 

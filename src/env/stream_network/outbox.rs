@@ -138,7 +138,7 @@ mod tests {
             role: crate::types::PeerRole::Voter,
         };
         let (shard, epoch) = (Default::default(), Default::default());
-        Body::Raft(crate::wire::RaftMessage { shard, from: peer, to: peer, epoch, range: None, message })
+        Body::Raft(crate::wire::RaftMessage { shard, from: peer, to: peer, epoch, range: None, quiet: None, message })
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One replica of one raft group, turned by hand.
 
 mod apply;
+mod quiet;
 mod snapshot;
 mod turn;
 
@@ -125,6 +126,12 @@ pub struct Group<M: Machine> {
     ticks: u64,
     /// On a leader: the tick at which each replica was heard last.
     heard_at: BTreeMap<u64, u64>,
+    /// Whether this replica stands still, see [`Self::is_quiet`].
+    quiet: bool,
+    /// The heartbeats that say so are still to be taken from raft-rs.
+    quieting: bool,
+    /// Since which tick there has been nothing to do.
+    idle_since: u64,
     /// The tick at which this replica began to lead, or last knew a leader.
     led_at: u64,
 }
@@ -176,6 +183,7 @@ impl<M: Machine> Group<M> {
     /// Hands leadership to `replica`, a voter.
     pub fn transfer(&mut self, replica: ReplicaId) {
         if self.leads() && self.row.voters.contains(&replica.0) {
+            self.wake();
             self.raft.transfer_leader(replica.0);
         }
     }
@@ -222,6 +230,9 @@ impl<M: Machine> Group<M> {
             ticks: 0,
             heard_at: BTreeMap::new(),
             led_at: 0,
+            quiet: false,
+            quieting: false,
+            idle_since: 0,
         })
     }
 
@@ -261,8 +272,7 @@ impl<M: Machine> Group<M> {
             let ids: std::collections::BTreeSet<u64> = raft.prs().iter().map(|(id, _)| *id).collect();
             for id in ids {
                 let progress = raft.prs().get(id).expect("listed just now");
-                let silent = self.ticks - self.heard_at.get(&id).copied().unwrap_or(0).max(self.led_at);
-                let is_silent = silent > self.config.election_ticks as u64;
+                let (silent, is_silent) = (self.silence(id), self.is_silent(id));
                 let is_near = progress.matched + self.config.compact_threshold >= last && progress.matched > 0;
                 if id == raft.id || is_near && !is_silent {
                     status.caught_up.push(ReplicaId(id));
@@ -299,21 +309,26 @@ impl<M: Machine> Group<M> {
         let others = self.row.voters.iter().filter(|id| **id != own);
         let progress = |id: &u64| self.raft.raft.prs().get(*id).filter(|p| p.recent_active).map(|p| p.matched);
         if let Some((_, best)) = others.filter_map(|id| Some((progress(id)?, *id))).max() {
+            self.wake();
             self.raft.transfer_leader(best);
         }
     }
 
-    /// The clock advanced by a tick.
-    pub fn tick(&mut self) {
+    /// The clock advanced by a tick. `ticks` counts those of the store, since a quiet group misses some.
+    pub fn tick(&mut self, ticks: u64) {
+        self.ticks = ticks;
+        if self.quiet {
+            return;
+        }
         // raft-rs draws its own time-out whenever it resets; ours is set over it before it can be looked at.
         self.raft.raft.set_randomized_election_timeout(self.election_ticks);
         self.raft.tick();
-        self.ticks += 1;
         if !self.leads() && self.raft.raft.leader_id != 0 {
             self.led_at = self.ticks;
         }
         self.retry_snapshots();
         self.settle();
+        self.may_go_quiet();
     }
 
     /// A message from a peer. Those that raft-rs mishandles are dropped, see the module's facts.
@@ -323,8 +338,16 @@ impl<M: Machine> Group<M> {
             return;
         }
         self.hear(message.from);
+        let kind = inner.get_msg_type();
+        let is_hush = message.quiet.is_some() && (kind == MessageType::MsgHeartbeat || self.quiet);
+        if !is_hush {
+            self.wake();
+        }
         // An error means that raft-rs has no use for the message (from a replica that is no member, say).
         let _ = self.raft.step(inner);
+        if let Some(last) = message.quiet.filter(|_| kind == MessageType::MsgHeartbeat) {
+            self.follow_quiet(message.from.replica, last);
+        }
         self.settle();
     }
 
@@ -360,6 +383,8 @@ impl<M: Machine> Group<M> {
 
     /// Takes a command. Its outcome comes under `token`.
     pub fn propose(&mut self, token: Token, command: &M::Command) -> Result<(), Refused> {
+        // Also where it is refused: whoever asks a follower does not know the leader, which may be no more.
+        self.wake();
         if !self.leads() {
             return Err(Refused::NotLeader);
         }
@@ -403,6 +428,7 @@ impl<M: Machine> Group<M> {
 
     /// Takes a read: it comes out of a later [`Self::ready`], when it may be done.
     pub fn read(&mut self, token: Token) -> Result<(), Refused> {
+        self.wake();
         if !self.leads() {
             return Err(Refused::NotLeader);
         }

@@ -40,6 +40,7 @@ impl<M: Machine> Group<M> {
         let is_vote_durable = ready.hs().is_none_or(|hard| hard.term == self.raft.store().term_written());
         let early = if is_vote_durable { &mut out.now } else { &mut out.after };
         self.send(ready.take_messages(), early);
+        self.quieting = false;
         self.send(ready.take_persisted_messages(), &mut out.after);
         if !ready.snapshot().is_empty() {
             // raft-rs takes only a snapshot beyond what is committed, so it covers what was about to be applied.
@@ -153,7 +154,13 @@ impl<M: Machine> Group<M> {
         let machine = self.machine.as_ref();
         let epoch = machine.map_or(Epoch::NONE, M::epoch);
         let range = machine.filter(|_| is_snapshot || self.is_unreached(message.to)).and_then(M::range).cloned();
-        let message = RaftMessage { shard: self.shard, from, to, epoch, range, message: bytes.into() };
+        // raft-rs cannot mark its heartbeats: those of the turn in which a leader went quiet say so.
+        let quiet = match message.get_msg_type() {
+            MessageType::MsgHeartbeat if self.quieting && self.quiet => Some(self.raft.raft.raft_log.last_index()),
+            MessageType::MsgHeartbeatResponse if self.quiet => Some(self.row.applied),
+            _ => None,
+        };
+        let message = RaftMessage { shard: self.shard, from, to, epoch, range, quiet, message: bytes.into() };
         Some(Outgoing { message, bulk })
     }
 

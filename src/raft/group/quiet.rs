@@ -1,0 +1,88 @@
+//! Groups without traffic go quiet: no ticks, no messages (CockroachDB's quiescence, TiKV's hibernation).
+//!
+//! A leader goes quiet when there has been nothing to do for a while and every replica that answers has all of its log,
+//! committed; its last heartbeat tells the others, who go quiet if they agree. Who does not, because the heartbeat was
+//! lost or its log is another one, goes on ticking, asks for votes in the end, and so wakes everybody.
+//!
+//! Whatever is to be done wakes a group: a proposal, a read, any message but the one that quiets it. Stores watch over
+//! each other instead of their groups ([`crate::store`]): when a store is lost, its quiet groups wake.
+//!
+//! Safety does not depend on any of this: a quiet replica is one whose clock stands still.
+
+use super::*;
+
+impl<M: Machine> Group<M> {
+    /// Whether this replica stands still.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Ticks from now on. A leader gives its peers a whole time-out before it doubts that they are there.
+    pub fn wake(&mut self) {
+        self.idle_since = self.ticks;
+        if std::mem::take(&mut self.quiet) && self.leads() {
+            self.raft.raft.election_elapsed = 0;
+        }
+    }
+
+    /// The leader's store has not been heard of for an election time-out: as if this replica had counted it itself.
+    pub fn wake_to_campaign(&mut self) {
+        if !self.quiet {
+            return;
+        }
+        self.wake();
+        if !self.leads() {
+            self.raft.raft.election_elapsed = self.config.election_ticks.min(self.election_ticks - 1);
+        }
+    }
+
+    /// On a leader that ticks: goes quiet if it may, after one more heartbeat that says so.
+    pub(super) fn may_go_quiet(&mut self) {
+        let after = self.config.quiet_after_ticks;
+        if after == 0 || !self.leads() || self.ticks - self.idle_since < after || !self.is_settled() {
+            return;
+        }
+        self.quiet = true;
+        self.quieting = true;
+        self.raft.ping();
+    }
+
+    /// Nothing is under way, and whoever answers has everything.
+    fn is_settled(&self) -> bool {
+        let raft = &self.raft.raft;
+        let last = raft.raft_log.last_index();
+        let is_done = raft.raft_log.committed == last && self.row.applied == last && self.committed.is_empty();
+        let nobody_waits = self.proposals.len() == 0 && self.reads.len() == 0 && raft.lead_transferee.is_none();
+        let is_member = self.machine.as_ref().is_some_and(|machine| machine.peer(self.row.replica).is_some());
+        if !is_done || !nobody_waits || !is_member || self.raft.store().wants_snapshot().is_some() {
+            return false;
+        }
+        let (mut complete, mut voters) = (1, 1);
+        for (id, progress) in raft.prs().iter().filter(|(id, _)| **id != raft.id) {
+            let is_voter = self.row.voters.contains(id);
+            voters += usize::from(is_voter);
+            let is_complete = progress.matched == last;
+            // Who is silent may be dead: its store's return wakes the group. Who answers must have everything.
+            if !is_complete && !self.is_silent(*id) {
+                return false;
+            }
+            complete += usize::from(is_voter && is_complete && !self.is_silent(*id));
+        }
+        2 * complete > voters
+    }
+
+    pub(super) fn silence(&self, id: u64) -> u64 {
+        self.ticks - self.heard_at.get(&id).copied().unwrap_or(0).max(self.led_at)
+    }
+
+    pub(super) fn is_silent(&self, id: u64) -> bool {
+        self.silence(id) > self.config.election_ticks as u64
+    }
+
+    /// After a heartbeat that says that the leader goes quiet at `last`.
+    pub(super) fn follow_quiet(&mut self, from: ReplicaId, last: u64) {
+        let raft = &self.raft.raft;
+        let agrees = raft.leader_id == from.0 && raft.raft_log.last_index() == last && raft.raft_log.committed == last;
+        self.quiet = agrees && raft.state == StateRole::Follower && self.config.quiet_after_ticks > 0;
+    }
+}
