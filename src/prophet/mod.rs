@@ -146,7 +146,7 @@ impl Prophet {
 
     fn tick(&mut self) {
         self.ticks += 1;
-        self.group.tick(self.ticks);
+        self.group.tick(self.ticks, &BTreeSet::new());
         if self.group.leads() {
             self.promote_members();
             self.refill_ids();

@@ -17,7 +17,7 @@ impl Store {
         self.tick_watch();
         for (shard, group) in &mut self.groups {
             let was_quiet = group.is_quiet();
-            group.tick(self.watch.ticks);
+            group.tick(self.watch.ticks, &self.watch.lost);
             if !was_quiet {
                 self.dirty.insert(*shard);
                 self.status.touch(*shard);

@@ -20,7 +20,8 @@ pub(super) struct Watch {
     pub ticks: u64,
     neighbours: BTreeSet<StoreId>,
     heard_at: BTreeMap<StoreId, u64>,
-    lost: BTreeSet<StoreId>,
+    /// Those that were not heard of for an election time-out.
+    pub lost: BTreeSet<StoreId>,
 }
 
 impl Store {

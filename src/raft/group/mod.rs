@@ -5,7 +5,10 @@ mod quiet;
 mod snapshot;
 mod turn;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use protobuf::Message as _;
@@ -25,7 +28,7 @@ use super::{
 use crate::{
     engine::{Batch, EngineError, Table, View, group_key},
     planted::{Bug, planted},
-    types::{Boot, Epoch, Fact, Peer, PeerRole, ReplicaId, Rng, ShardId},
+    types::{Boot, Epoch, Fact, Peer, PeerRole, ReplicaId, Rng, ShardId, StoreId},
     wire::{RaftMessage, decode, encode},
 };
 
@@ -130,6 +133,8 @@ pub struct Group<M: Machine> {
     quiet: bool,
     /// The heartbeats that say so are still to be taken from raft-rs.
     quieting: bool,
+    /// Replicas whose stores were lost when it went quiet last: their silence goes on.
+    absent: BTreeSet<u64>,
     /// Since which tick there has been nothing to do.
     idle_since: u64,
     /// The tick at which this replica began to lead, or last knew a leader.
@@ -232,6 +237,7 @@ impl<M: Machine> Group<M> {
             led_at: 0,
             quiet: false,
             quieting: false,
+            absent: BTreeSet::new(),
             idle_since: 0,
         })
     }
@@ -314,8 +320,9 @@ impl<M: Machine> Group<M> {
         }
     }
 
-    /// The clock advanced by a tick. `ticks` counts those of the store, since a quiet group misses some.
-    pub fn tick(&mut self, ticks: u64) {
+    /// The clock advanced by a tick. `ticks` counts those of the store, since a quiet group misses some;
+    /// `lost` are stores that are not heard of.
+    pub fn tick(&mut self, ticks: u64, lost: &BTreeSet<StoreId>) {
         self.ticks = ticks;
         if self.quiet {
             return;
@@ -328,7 +335,7 @@ impl<M: Machine> Group<M> {
         }
         self.retry_snapshots();
         self.settle();
-        self.may_go_quiet();
+        self.may_go_quiet(lost);
     }
 
     /// A message from a peer. Those that raft-rs mishandles are dropped, see the module's facts.

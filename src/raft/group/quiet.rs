@@ -20,7 +20,14 @@ impl<M: Machine> Group<M> {
     /// Ticks from now on. A leader gives its peers a whole time-out before it doubts that they are there.
     pub fn wake(&mut self) {
         self.idle_since = self.ticks;
-        if std::mem::take(&mut self.quiet) && self.leads() {
+        if !self.quiet {
+            return;
+        }
+        // Who was there when silence was agreed on has not been missing since.
+        let (ticks, absent) = (self.ticks, &self.absent);
+        self.heard_at.iter_mut().filter(|(id, _)| !absent.contains(id)).for_each(|(_, at)| *at = ticks);
+        self.quiet = false;
+        if self.leads() {
             self.raft.raft.election_elapsed = 0;
         }
     }
@@ -37,18 +44,18 @@ impl<M: Machine> Group<M> {
     }
 
     /// On a leader that ticks: goes quiet if it may, after one more heartbeat that says so.
-    pub(super) fn may_go_quiet(&mut self) {
+    pub(super) fn may_go_quiet(&mut self, lost: &BTreeSet<StoreId>) {
         let after = self.config.quiet_after_ticks;
-        if after == 0 || !self.leads() || self.ticks - self.idle_since < after || !self.is_settled() {
+        if after == 0 || !self.leads() || self.ticks - self.idle_since < after || !self.is_settled(lost) {
             return;
         }
-        self.quiet = true;
-        self.quieting = true;
+        self.absent = self.replicas_on(lost);
+        (self.quiet, self.quieting) = (true, true);
         self.raft.ping();
     }
 
-    /// Nothing is under way, and whoever answers has everything.
-    fn is_settled(&self) -> bool {
+    /// Nothing is under way, and every replica has everything but those on lost stores, whose return wakes the group.
+    fn is_settled(&self, lost: &BTreeSet<StoreId>) -> bool {
         let raft = &self.raft.raft;
         let last = raft.raft_log.last_index();
         let is_done = raft.raft_log.committed == last && self.row.applied == last && self.committed.is_empty();
@@ -57,22 +64,31 @@ impl<M: Machine> Group<M> {
         if !is_done || !nobody_waits || !is_member || self.raft.store().wants_snapshot().is_some() {
             return false;
         }
+        let absent = self.replicas_on(lost);
         let (mut complete, mut voters) = (1, 1);
         for (id, progress) in raft.prs().iter().filter(|(id, _)| **id != raft.id) {
             let is_voter = self.row.voters.contains(id);
             voters += usize::from(is_voter);
-            let is_complete = progress.matched == last;
-            // Who is silent may be dead: its store's return wakes the group. Who answers must have everything.
-            if !is_complete && !self.is_silent(*id) {
+            let is_absent = absent.contains(id);
+            let is_complete = progress.matched == last && !is_absent && !self.is_silent(*id);
+            if !is_complete && !is_absent {
                 return false;
             }
-            complete += usize::from(is_voter && is_complete && !self.is_silent(*id));
+            complete += usize::from(is_voter && is_complete);
         }
         2 * complete > voters
     }
 
+    fn replicas_on(&self, stores: &BTreeSet<StoreId>) -> BTreeSet<u64> {
+        let home = |id: u64| self.machine.as_ref()?.peer(ReplicaId(id)).map(|peer| peer.store);
+        let all = self.raft.raft.prs().iter().map(|(id, _)| *id);
+        all.filter(|id| home(*id).is_some_and(|store| stores.contains(&store))).collect()
+    }
+
+    /// For how many ticks a leader has not heard a replica. While its group is quiet, nobody is expected to speak.
     pub(super) fn silence(&self, id: u64) -> u64 {
-        self.ticks - self.heard_at.get(&id).copied().unwrap_or(0).max(self.led_at)
+        let heard = self.heard_at.get(&id).copied().unwrap_or(0).max(self.led_at);
+        if self.quiet && !self.absent.contains(&id) { 0 } else { self.ticks - heard }
     }
 
     pub(super) fn is_silent(&self, id: u64) -> bool {
