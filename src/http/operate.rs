@@ -159,12 +159,15 @@ pub(super) async fn admin<E: Env>(api: Arc<Api<E>>, body: Body) -> Response {
 struct Operators {
     running: Vec<OperatorInfo>,
     recent: Vec<OperatorInfo>,
+    total: u64,
 }
 
 /// `GET /operators`: under way, and ended lately.
 pub(super) async fn operators<E: Env>(api: Arc<Api<E>>) -> Response {
     match api.router.ask_prophet_for(ProphetRequest::Operators).await {
-        Ok(ProphetReply::Operators { running, recent }) => json(StatusCode::OK, &Operators { running, recent }),
+        Ok(ProphetReply::Operators { running, recent, total }) => {
+            json(StatusCode::OK, &Operators { running, recent, total })
+        }
         Ok(_) => refused(&Failure::NotNow("Prophet answered something else".into())),
         Err(failure) => refused(&failure),
     }

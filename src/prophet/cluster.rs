@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ClusterView, ProphetConfig};
 use crate::{
-    types::{Instant, Peer, ReplicaId, Shard, StoreId},
+    types::{Instant, Peer, ReplicaId, Shard, ShardId, StoreId},
     wire::{ShardBeat, StoreInfo, StoreState},
 };
 
@@ -120,18 +120,28 @@ impl Cluster<'_> {
         best.ok_or_else(|| format!("no store takes a replica of {}: {}", shard.id, join(&why)))
     }
 
+    /// Replicas that are on their way to `store`, or there without having caught up.
+    fn snapshots_to(&self, store: StoreId) -> u64 {
+        let is_sent = |shard: &ShardId, peer: &Peer| {
+            let beat = self.view.shards.get(shard);
+            peer.store == store && !beat.is_some_and(|beat| beat.caught_up.contains(&peer.replica))
+        };
+        let operators = self.view.operators.running();
+        operators.filter(|(shard, operator)| operator.puts().is_some_and(|peer| is_sent(shard, peer))).count() as u64
+    }
+
     /// Why `store` takes no new replica of `shard`, if it does not.
     pub fn unfit(&self, shard: &Shard, store: StoreId) -> Option<String> {
         let load = self.view.load(store);
-        let filling = self.view.operators.filling(store);
+        let snapshots = self.snapshots_to(store);
         if shard.peer_on(store).is_some() {
             return Some(format!("{store} has one"));
         }
         match self.state(store) {
             StoreState::Up if !self.is_alive(store) => Some(format!("{store} is silent")),
             StoreState::Up if self.fullness(store) > self.config.low_space_ratio => Some(format!("{store} is full")),
-            StoreState::Up if filling >= self.config.max_snapshots => {
-                Some(format!("{store} is being sent {filling} replicas already"))
+            StoreState::Up if snapshots >= self.config.max_snapshots => {
+                Some(format!("{store} is being sent {snapshots} snapshots already"))
             }
             StoreState::Up if load.pending >= self.config.max_pending_peers => {
                 Some(format!("{store} has {} replicas that lag", load.pending))

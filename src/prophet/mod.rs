@@ -45,7 +45,7 @@ const IDS_AT_ONCE: u64 = 1024;
 /// Members that are remembered from their messages alone.
 const STRANGERS_MAX: usize = 16;
 /// Between looks at balance and at silent stores.
-const SCHEDULE_EVERY: Duration = Duration::from_millis(400);
+const SCHEDULE_EVERY: Duration = Duration::from_millis(100);
 
 /// Who waits for a proposal.
 enum Waiting {

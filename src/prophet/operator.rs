@@ -107,12 +107,12 @@ impl Operator {
         }
     }
 
-    /// The store that gets a replica by it, while the replica is not a voter yet.
-    fn fills(&self) -> Option<StoreId> {
-        self.steps[self.done.min(self.steps.len())..].iter().find_map(|step| match step {
-            ShardStep::Put(peer) => Some(peer.store),
+    /// The replica that is to be put next.
+    pub fn puts(&self) -> Option<&Peer> {
+        match self.steps.get(self.done)? {
+            ShardStep::Put(peer) => Some(peer),
             _ => None,
-        })
+        }
     }
 
     /// For people.
@@ -155,6 +155,7 @@ fn describe(step: &ShardStep) -> String {
 pub struct Operators {
     running: BTreeMap<ShardId, Operator>,
     recent: VecDeque<(ShardId, Operator, String, Instant)>,
+    begun: u64,
 }
 
 impl Operators {
@@ -171,11 +172,6 @@ impl Operators {
     /// How many of a kind are under way.
     pub fn count(&self, kind: Kind) -> u64 {
         self.running.values().filter(|operator| operator.kind == kind).count() as u64
-    }
-
-    /// How many bring a replica to `store`, which is not a voter there yet.
-    pub fn filling(&self, store: StoreId) -> u64 {
-        self.running.values().filter(|operator| operator.fills() == Some(store)).count() as u64
     }
 
     /// How many replicas are on their way to `store` without being there yet.
@@ -198,6 +194,7 @@ impl Operators {
         assert!(!operator.steps.is_empty(), "an operator does something");
         self.end(shard, "replaced by another one", now);
         self.running.insert(shard, operator);
+        self.begun += 1;
     }
 
     /// Takes notice of a heartbeat. What became of the shard's operator, if it ended.
@@ -221,8 +218,8 @@ impl Operators {
 
     /// Ends those that take too long, and those that fill a store that is not in use any more.
     pub fn expire(&mut self, now: Instant, catch_up: Duration, in_use: impl Fn(StoreId) -> bool) {
-        let judge = |operator: &Operator| match operator.fills() {
-            Some(store) if !in_use(store) => Some("cancelled: the store that it fills is not in use any more"),
+        let judge = |operator: &Operator| match operator.puts() {
+            Some(peer) if !in_use(peer.store) => Some("cancelled: the store that it fills is not in use any more"),
             _ if now.since(operator.step_since) > operator.patience(catch_up) => Some("cancelled: not done in time"),
             _ => None,
         };
@@ -230,6 +227,11 @@ impl Operators {
         for (shard, outcome) in over.collect::<Vec<_>>() {
             self.end(shard, outcome, now);
         }
+    }
+
+    /// How many there have been, those under way included.
+    pub fn begun(&self) -> u64 {
+        self.begun
     }
 
     /// For people: running and recent ones.

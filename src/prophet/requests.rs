@@ -35,7 +35,7 @@ impl Prophet {
                 },
                 ProphetRequest::Operators => {
                     let (running, recent) = self.view.operators.describe(self.now);
-                    ProphetReply::Operators { running, recent }
+                    ProphetReply::Operators { running, recent, total: self.view.operators.begun() }
                 }
                 ProphetRequest::Explain(shard) => match self.explain(shard) {
                     Ok(said) => ProphetReply::Explained(said),

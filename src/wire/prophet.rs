@@ -186,6 +186,8 @@ pub enum ProphetReply {
         running: Vec<OperatorInfo>,
         /// Ended, the latest first.
         recent: Vec<OperatorInfo>,
+        /// How many this leader has begun since it leads.
+        total: u64,
     },
     /// To [`ProphetRequest::Explain`]: sentences.
     Explained(Vec<String>),

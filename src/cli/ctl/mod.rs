@@ -6,6 +6,7 @@
 mod file;
 mod load;
 mod operate;
+mod settled;
 mod show;
 mod verify;
 
@@ -146,6 +147,21 @@ pub enum CtlCommand {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Wait until every shard has its voters on stores in use, shards and leaders are even, and nothing moves any more
+    Settled {
+        /// Voters of each shard
+        #[arg(long, default_value_t = 3)]
+        replicas: u64,
+        /// How far from even a store's share may be, in percent
+        #[arg(long, default_value_t = 20.0)]
+        even: f64,
+        /// Seconds during which nothing may move
+        #[arg(long, default_value_t = 10)]
+        calm: u64,
+        /// Seconds to wait for all that
+        #[arg(long, default_value_t = 600)]
+        wait: u64,
+    },
     /// Show what Prophet is doing, what it did lately, and why
     Operators,
     /// Show the stores as Prophet knows them
@@ -262,6 +278,11 @@ async fn run<E: Env>(env: &E, nodes: &[String], command: CtlCommand) -> End {
         CtlCommand::RemoveStore { store, wait } => {
             let goal = Goal::State { store, state: "removed" };
             wait.asker(env, nodes).command(operate::store("remove-store", store), goal).await
+        }
+        CtlCommand::Settled { replicas, even, calm, wait } => {
+            let (calm, patience) = (Duration::from_secs(calm), Duration::from_secs(wait));
+            let demand = settled::Demand { replicas: replicas as usize, even, calm, patience };
+            settled::settled(env, nodes, demand).await
         }
         CtlCommand::Operators => tell(ask(env, nodes, "GET", "/operators", &[]).await, show::operators),
         CtlCommand::Stores => tell(ask(env, nodes, "GET", "/stores", &[]).await, show::stores),

@@ -41,6 +41,10 @@ impl<M: Machine> Group<M> {
             if is_change && M::accepted(&reply) {
                 let conf = change_membership(&mut self.raft, entry)?;
                 self.row.set_conf_state(&conf);
+                if self.raft.raft.state == StateRole::Leader {
+                    // A new replica is born by a heartbeat.
+                    self.raft.ping();
+                }
             }
             out.outcomes.extend(tokens.next().map(|token| (token, Outcome::Applied(reply))));
         }

@@ -347,8 +347,11 @@ impl<M: Machine> Group<M> {
         self.hear(message.from);
         let kind = inner.get_msg_type();
         let is_hush = message.quiet.is_some() && (kind == MessageType::MsgHeartbeat || self.quiet);
-        if !is_hush {
-            self.wake();
+        match kind {
+            _ if is_hush => {}
+            // What groups say when there is nothing to say.
+            MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse => self.tick_again(),
+            _ => self.wake(),
         }
         // An error means that raft-rs has no use for the message (from a replica that is no member, say).
         let _ = self.raft.step(inner);

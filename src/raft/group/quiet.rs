@@ -20,6 +20,11 @@ impl<M: Machine> Group<M> {
     /// Ticks from now on. A leader gives its peers a whole time-out before it doubts that they are there.
     pub fn wake(&mut self) {
         self.idle_since = self.ticks;
+        self.tick_again();
+    }
+
+    /// As [`Self::wake`]; but there is nothing to do, so it may be quiet again soon.
+    pub(super) fn tick_again(&mut self) {
         if !self.quiet {
             return;
         }

@@ -41,6 +41,8 @@ impl<M: Machine> Group<M> {
         let mut snapshot = Snapshot { data: data.into(), ..Default::default() };
         snapshot.set_metadata(metadata);
         self.raft.mut_store().offer_snapshot(snapshot);
+        // It is asked for again in the answer to a heartbeat.
+        self.raft.ping();
         Ok(())
     }
 
