@@ -12,6 +12,9 @@ use crate::{
 /// Heartbeats that a store may miss before it is no place for a new replica.
 const BEATS_MISSED: u32 = 3;
 
+/// A smaller replica's snapshot is no burden: it does not count for `max-snapshot-count`.
+const SMALL_BYTES: u64 = 1 << 20;
+
 /// All that a decision rests on.
 #[derive(Clone, Copy)]
 pub struct Cluster<'a> {
@@ -120,11 +123,12 @@ impl Cluster<'_> {
         best.ok_or_else(|| format!("no store takes a replica of {}: {}", shard.id, join(&why)))
     }
 
-    /// Replicas that are on their way to `store`, or there without having caught up.
-    fn snapshots_to(&self, store: StoreId) -> u64 {
+    /// Replicas of at least `bytes` that are on their way to `store`, or there without having caught up.
+    fn snapshots_to(&self, store: StoreId, bytes: u64) -> u64 {
         let is_sent = |shard: &ShardId, peer: &Peer| {
             let beat = self.view.shards.get(shard);
-            peer.store == store && !beat.is_some_and(|beat| beat.caught_up.contains(&peer.replica))
+            let counts = beat.is_none_or(|beat| beat.size >= bytes && !beat.caught_up.contains(&peer.replica));
+            peer.store == store && counts
         };
         let operators = self.view.operators.running();
         operators.filter(|(shard, operator)| operator.puts().is_some_and(|peer| is_sent(shard, peer))).count() as u64
@@ -133,7 +137,8 @@ impl Cluster<'_> {
     /// Why `store` takes no new replica of `shard`, if it does not.
     pub fn unfit(&self, shard: &Shard, store: StoreId) -> Option<String> {
         let load = self.view.load(store);
-        let snapshots = self.snapshots_to(store);
+        let pending = load.pending.max(self.snapshots_to(store, 0));
+        let snapshots = self.snapshots_to(store, SMALL_BYTES);
         if shard.peer_on(store).is_some() {
             return Some(format!("{store} has one"));
         }
@@ -143,8 +148,8 @@ impl Cluster<'_> {
             StoreState::Up if snapshots >= self.config.max_snapshots => {
                 Some(format!("{store} is being sent {snapshots} snapshots already"))
             }
-            StoreState::Up if load.pending >= self.config.max_pending_peers => {
-                Some(format!("{store} has {} replicas that lag", load.pending))
+            StoreState::Up if pending >= self.config.max_pending_peers => {
+                Some(format!("{store} has {pending} replicas that lag"))
             }
             StoreState::Up => None,
             other => Some(format!("{store} is {}", other.name())),
