@@ -23,6 +23,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("raft.tick-interval", r#""50ms""#),
     ("raft.heartbeat-ticks", "1"),
     ("raft.election-timeout-ticks", "20"),
+    ("raft.quiet-after-ticks", "7"),
     ("raft.max-entry-bytes", r#""200MB""#),
     ("raft.max-size-per-msg", r#""2MB""#),
     ("raft.max-inflight-msgs", "16"),
