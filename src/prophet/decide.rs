@@ -38,19 +38,44 @@ impl Prophet {
         if let Some(outcome) = self.view.operators.observe(beat, self.now) {
             self.tell(format!("{shard}: operator {outcome}"));
         }
-        if self.view.operators.get(shard).is_none() && self.has_heard_enough() {
-            match replicas::check(&self.look()?, beat) {
-                Verdict::Fine => drop(self.view.blocked.remove(&shard)),
-                Verdict::Blocked(why) => drop(self.view.blocked.insert(shard, why)),
-                Verdict::Do(wish) if self.view.operators.count(Kind::Repair) >= self.config.repair_limit => {
-                    let why = format!("{}; replica-schedule-limit operators are under way", wish.reason);
-                    self.view.blocked.insert(shard, why);
-                }
-                Verdict::Do(wish) => drop(self.start(shard, wish)),
-            }
+        if self.has_heard_enough() {
+            self.check(beat);
         }
         self.unsent.remove(&shard);
         self.view.operators.get(shard).map(|operator| operator.order(shard))
+    }
+
+    /// Lets the checkers look at a shard that has no operator.
+    fn check(&mut self, beat: &ShardBeat) {
+        let shard = beat.route.shard.id;
+        if self.view.operators.get(shard).is_some() {
+            return;
+        }
+        let Some(cluster) = self.look() else { return };
+        match replicas::check(&cluster, beat) {
+            Verdict::Fine => drop(self.view.blocked.remove(&shard)),
+            Verdict::Blocked(why) => drop(self.view.blocked.insert(shard, why)),
+            Verdict::Do(wish) if self.view.operators.count(Kind::Repair) >= self.config.repair_limit => {
+                let why = format!("{}; replica-schedule-limit operators are under way", wish.reason);
+                self.view.blocked.insert(shard, why);
+            }
+            Verdict::Do(wish) => {
+                if let Err(why) = self.start(shard, wish) {
+                    self.view.blocked.insert(shard, why);
+                }
+            }
+        }
+    }
+
+    /// Looks at every shard: what is wrong with one may have begun, or become curable, without a word from the shard
+    /// itself. (PD's patrol.)
+    fn patrol(&mut self) {
+        if self.now < self.next_patrol {
+            return;
+        }
+        self.next_patrol = self.now + self.config.shard_beat;
+        let beats: Vec<_> = self.view.shards.values().cloned().collect();
+        beats.iter().for_each(|beat| self.check(beat));
     }
 
     /// Begins what is wished, if there are ids for it and the shard is known.
@@ -109,6 +134,7 @@ impl Prophet {
         if !self.has_heard_enough() {
             return;
         }
+        self.patrol();
         let limits = [(Kind::BalanceLeaders, self.config.leader_limit), (Kind::BalanceShards, self.config.shard_limit)];
         for (kind, limit) in limits {
             for _ in self.view.operators.count(kind)..limit {

@@ -40,7 +40,7 @@ impl Store {
         if here.shard.epoch.version != epoch.version || !here.shard.range.contains(op.key()) {
             return Err(Refusal::StaleEpoch(self.siblings(Some(&here.shard), op.key())));
         }
-        if here.shard.peer(group.replica()).is_none() {
+        if here.shard.peer(group.replica()).is_none() && !planted(Bug::ReadAfterRemoval) {
             return Err(Refusal::NotLeader(Box::new(ShardRoute { leader: None, ..here })));
         }
         if self.waiting.len() >= self.config.requests_max {

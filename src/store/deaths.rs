@@ -95,6 +95,9 @@ impl Store {
 
     /// Carries out what was decided.
     pub(super) fn bury(&mut self, batch: &mut Batch, out: &mut StoreReady) -> Result<(), EngineError> {
+        if planted(Bug::ReadAfterRemoval) {
+            self.dying.clear();
+        }
         for shard in std::mem::take(&mut self.dying) {
             self.lingering.remove(&shard);
             let Some(group) = self.groups.remove(&shard) else { continue };

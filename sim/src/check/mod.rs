@@ -105,6 +105,8 @@ pub struct Tally {
     pub splits: u64,
     /// Replicas destroyed.
     pub destroyed: u64,
+    /// Times that Prophet held a store for Down.
+    pub stores_down: u64,
 }
 
 /// A replica that leads, as its own facts say.
@@ -204,6 +206,7 @@ impl Inner {
             Fact::Opened { .. } => self.tally.opened += 1,
             Fact::Split { .. } => self.tally.splits += 1,
             Fact::Destroyed { .. } => self.tally.destroyed += 1,
+            Fact::Decision(text) if text.contains(" is down: silent for") => self.tally.stores_down += 1,
             _ => {}
         }
     }

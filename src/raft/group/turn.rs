@@ -13,6 +13,7 @@ impl<M: Machine> Group<M> {
             || self.raft.store().wants_snapshot().is_some()
             || !self.early.outcomes.is_empty()
             || !self.early.refused_reads.is_empty()
+            || !self.early.reads.is_empty()
             || !self.early.facts.is_empty()
     }
 
