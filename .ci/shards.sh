@@ -30,9 +30,9 @@ cpu() { for pid in "$@"; do cat "/proc/$pid/stat"; done | awk '{sum += $14 + $15
 
 "$binary" demo --dir "$work/data" >"$work/demo.log" 2>&1 &
 demo=$!
-for _ in $(seq 100); do
+for _ in $(seq 300); do
     sleep 0.2
-    ctl 127.0.0.1:8083 health --ready >/dev/null 2>&1 && break
+    grep -q "kill -9" "$work/demo.log" && break
 done
 awk -F';' '{print $1 "\t" $0}' "$source" >"$work/pairs"
 

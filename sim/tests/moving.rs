@@ -174,8 +174,9 @@ fn prophet_changes_hands() {
 #[test]
 fn a_long_power_cut_makes_no_store_down() {
     for seed in [54, 154] {
-        let down = vec![secs(10); 5];
-        let report = must_hold(moving(seed), Plan::empty(LENGTH).with(secs(10), Fault::PowerLossAll { down }));
+        let down = vec![secs(14); 5];
+        let knobs = Knobs { peer_down_time: secs(6), store_down_time: secs(6), ..moving(seed) };
+        let report = must_hold(knobs, Plan::empty(LENGTH).with(secs(10), Fault::PowerLossAll { down }));
         assert_eq!(report.counters.get("stores held for down"), 0, "{report}");
     }
 }
