@@ -12,6 +12,7 @@ pub mod linear;
 pub mod log;
 pub mod probe;
 pub mod ranges;
+pub mod sums;
 
 use std::{
     collections::VecDeque,

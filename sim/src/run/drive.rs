@@ -7,7 +7,7 @@ use madsim::{task::spawn, time::sleep};
 
 use super::Record;
 use crate::{
-    check::{Invariant, converge, probe},
+    check::{Invariant, converge, probe, sums},
     env::{Death, Trace},
     knobs::Knobs,
     nemesis,
@@ -47,6 +47,7 @@ pub async fn drive(knobs: Knobs, plan: Plan, record: Record, trace: Trace) -> En
     }
     if whole {
         stop_nodes(&world).await;
+        recount(&world);
     }
     world.tell_counters();
     End { simulated: world.now(), reads_from }
@@ -116,5 +117,14 @@ async fn stop_nodes(world: &World) {
     for node in world.nodes_in(State::Stopping) {
         let message = format!("node{node} still runs {STOPPING_MAX:?} after it was asked to stop");
         world.record().violation(Invariant::Stopped, world.now(), message);
+    }
+}
+
+/// A, once more: what each replica has counted is what its rows add up to.
+fn recount(world: &World) {
+    for node in world.nodes_in(State::Down) {
+        for message in sums::recount(&world.disk(node)) {
+            world.record().violation(Invariant::Applied, world.now(), format!("node{node}: {message}"));
+        }
     }
 }

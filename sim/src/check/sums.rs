@@ -1,0 +1,45 @@
+//! A, second part: the size and content that a replica has counted as entries were applied, through splits and snapshots,
+//! are what its rows add up to. Looked at on the disks of nodes that have stopped.
+
+use std::path::Path;
+
+use matrixkv::{
+    engine::{Engine, EngineError, Table, View},
+    raft::GroupRow,
+    shard::KvMachine,
+    types::ShardId,
+    wire::decode,
+};
+
+use crate::env::SimDisk;
+
+/// Where a node of a run keeps its replicas.
+const STORE: &str = "/data/matrixkv/store.redb";
+
+/// The replicas on this disk that have counted wrong, in words.
+pub fn recount(disk: &SimDisk) -> Vec<String> {
+    disk.revive();
+    let found = Engine::open(&disk.mount(), Path::new(STORE)).and_then(|engine| judge(&engine.view()?));
+    disk.fence();
+    found.unwrap_or_else(|error| vec![format!("{STORE} cannot be read: {error}")])
+}
+
+fn judge(view: &View) -> Result<Vec<String>, EngineError> {
+    let mut wrong = Vec::new();
+    for row in view.scan(Table::Group, &[], &[])? {
+        let row: GroupRow = decode(&row?.1)?;
+        if !row.is_initialised() {
+            continue;
+        }
+        let machine: KvMachine = decode(&row.machine)?;
+        if !machine.is_counted_right(view)? {
+            let id: ShardId = machine.shard().id;
+            wrong.push(format!(
+                "{} of {id} has counted {:?}, and its rows add up to something else",
+                row.replica,
+                machine.sums()
+            ));
+        }
+    }
+    Ok(wrong)
+}
