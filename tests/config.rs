@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use matrixkv::config::{Config, ConfigError, Effect, KEYS, KeyInfo, Warning, default_toml};
+use matrixkv::config::{Config, ConfigError, KEYS, KeyInfo, Warning, default_toml};
 
 /// The least that makes a configuration valid.
 const PROPHET_NODE: &str = "prophet.prophet-node = true\n";
@@ -72,7 +72,6 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("limits.frame-bytes-max", r#""512MB""#),
     ("limits.proposals-pending-max", "1"),
     ("limits.reads-pending-max", "1"),
-    ("limits.snapshot-bytes-max", r#""1MB""#),
 ];
 
 fn read(text: &str) -> Result<(Config, Vec<Warning>), ConfigError> {
@@ -101,14 +100,14 @@ fn seconds(count: u64) -> Duration {
 }
 
 #[test]
-fn every_key_changes_the_configuration_and_only_those_without_effect_are_warned_about() {
+fn every_key_changes_the_configuration_and_is_warned_about_only_where_it_does_nothing() {
     let paths: Vec<_> = OTHER_VALUES.iter().map(|(path, _)| *path).collect();
     assert_eq!(paths, KEYS.iter().map(|key| key.path).collect::<Vec<_>>());
-    for (key, (path, value)) in KEYS.iter().zip(OTHER_VALUES) {
+    for (path, value) in OTHER_VALUES {
         let (config, warnings) = read(&format!("{path} = {value}")).unwrap();
         assert_ne!(config, Config::default(), "{path}");
         assert_eq!(*path == "prophet.prophet-node", config == accepted(""), "{path}");
-        let expected = key.effect == Effect::NoneYet || *path == "prophet.external-etcd";
+        let expected = *path == "prophet.external-etcd";
         assert_eq!(!warnings.is_empty(), expected, "{path}: {warnings:?}");
     }
 }
@@ -233,7 +232,7 @@ fn keys_that_do_not_fit_together_are_refused() {
         ("raft.heartbeat-ticks = 5", "raft.election-timeout-ticks = 10: expected more than twice raft.heartbeat-ticks"),
         ("prophet.schedule.high-space-ratio = 0.9", "low-space-ratio = 0.8: expected more than"),
         ("raft.max-entry-bytes = \"1GB\"", "raft.max-entry-bytes = \"1GB\": expected at most \"255MB\""),
-        ("limits.frame-bytes-max = \"64MB\"", "limits.snapshot-bytes-max = \"128MB\": expected at most \"63MB\""),
+        ("limits.frame-bytes-max = \"12MB\"", "snapshot.snap-chunk-size = \"4MB\": expected at most"),
         (
             "limits.key-bytes-max = 1\nprophet.replication.initial-split-keys = [\"ab\"]",
             "\"ab\": expected keys of at most",
@@ -293,8 +292,7 @@ fn the_default_file_is_the_default_and_passes_its_own_check() {
 fn the_shipped_files_are_the_demo_cluster() {
     for node in 0..4 {
         let (config, warnings) = Config::load(&project(&format!("cfg/node{node}.toml"))).unwrap();
-        let unexpected = |warning: &&Warning| !matches!(warning, Warning::NoEffectYet { .. });
-        assert_eq!(warnings.iter().find(unexpected), None);
+        assert_eq!(warnings, []);
         assert_eq!(config.addr_advertise_raft, format!("node{node}:8081"));
         assert_eq!(config.addr_advertise_client, format!("node{node}:8082"));
         assert_eq!(config.dir_data, Path::new("/data/matrixkv"));
@@ -310,8 +308,7 @@ fn the_shipped_files_are_the_demo_cluster() {
 /// A key's row in the reference.
 fn row(key: &KeyInfo) -> String {
     let section = if key.section().is_empty() { String::new() } else { format!("`[{}]`", key.section()) };
-    let effect = if key.effect == Effect::NoneYet { " **No effect yet.**" } else { "" };
-    format!("| {section} | `{}` | `{}` | {} | {}.{effect} |", key.name(), key.default, key.kind, key.meaning)
+    format!("| {section} | `{}` | `{}` | {} | {}. |", key.name(), key.default, key.kind, key.meaning)
 }
 
 #[test]

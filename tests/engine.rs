@@ -64,7 +64,8 @@ proptest! {
         }
         let end = end.max(start);
         let want: Vec<_> = model.range(start..end).map(|(k, v)| (vec![*k], Bytes::from(vec![*v]))).collect();
-        prop_assert_eq!(batch.scan(Table::Data, &[start], &[end]).unwrap(), want);
+        let found = batch.scan(Table::Data, &[start], &[end]).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+        prop_assert_eq!(found, want);
         for key in 0..20 {
             prop_assert_eq!(batch.get(Table::Data, &[key]).unwrap(), model.get(&key).map(|v| Bytes::from(vec![*v])));
         }

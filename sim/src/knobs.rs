@@ -86,6 +86,10 @@ pub struct Knobs {
     pub inflight_max: u64,
     /// `[raft.raft-log] compact-threshold`.
     pub compact_threshold: u64,
+    /// `[snapshot] snap-chunk-size`.
+    pub chunk_bytes: u64,
+    /// `[snapshot] max-concurrency-snap-chunks`.
+    pub chunks_max: u64,
     /// `[replication] shard-heartbeat-duration`.
     pub shard_heartbeat: Duration,
     /// `[replication] store-heartbeat-duration`.
@@ -133,6 +137,7 @@ impl Knobs {
         let mut net = dice(seed, "links");
         let mut split = dice(seed, "split");
         let mut down = dice(seed, "down-times");
+        let mut chunks = dice(seed, "chunks");
         Self {
             seed,
             nodes,
@@ -151,6 +156,8 @@ impl Knobs {
             batch_bytes_max: pick(&mut raft, &[64, 1024, 256 * 1024]),
             inflight_max: pick(&mut raft, &[2, 16, 256]),
             compact_threshold: pick(&mut raft, &[4, 16, 64, 256]),
+            chunk_bytes: pick(&mut chunks, &[64, 256, 4096, 4 << 20]),
+            chunks_max: pick(&mut chunks, &[1, 2, 8]),
             shard_heartbeat: millis(pick(&mut prophet, &[300, 600, 1000])),
             store_heartbeat: millis(pick(&mut prophet, &[300, 600, 1000])),
             peer_down_time: pick(&mut down, &[millis(2000), millis(6000), LONG_DOWN_TIME]),
@@ -224,6 +231,7 @@ impl Knobs {
              [raft]\ntick-interval = {tick}\nheartbeat-ticks = {heartbeat}\nelection-timeout-ticks = {election}\n\
              quiet-after-ticks = {quiet}\nbatch-bytes-max = {batch}\nmax-inflight-msgs = {inflight}\n\
              [raft.raft-log]\ncompact-threshold = {compact}\n\
+             [snapshot]\nsnap-chunk-size = \"{chunk}B\"\nmax-concurrency-snap-chunks = {chunks}\n\
              [replication]\nmax-peer-down-time = {peer_down}\nshard-state-check-duration = {check}\n\
              shard-heartbeat-duration = {shard_beat}\nstore-heartbeat-duration = {store_beat}\n\
              [prophet]\nname = \"{host}\"\nfounding-wait = {founding}\n{membership}{etcd}\
@@ -237,6 +245,8 @@ impl Knobs {
             batch = self.batch_bytes_max,
             inflight = self.inflight_max,
             compact = self.compact_threshold,
+            chunk = self.chunk_bytes,
+            chunks = self.chunks_max,
             shard_beat = ms(self.shard_heartbeat),
             store_beat = ms(self.store_heartbeat),
             founding = ms(self.founding_wait),

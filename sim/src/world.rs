@@ -187,6 +187,7 @@ impl World {
         self.0.record.count("elections", tally.elections);
         self.0.record.count("entries applied", tally.applied);
         self.0.record.count("snapshots installed", tally.snapshots);
+        self.0.record.count("snapshot chunks", tally.chunks);
         self.0.record.count("replicas opened", tally.opened);
         self.0.record.count("replicas destroyed", tally.destroyed);
         self.0.record.count("splits applied", tally.splits);

@@ -122,6 +122,5 @@ fn limits(settings: &Settings) -> Limits {
         frame_bytes_max: settings.number("limits.frame-bytes-max"),
         proposals_pending_max: settings.count("limits.proposals-pending-max"),
         reads_pending_max: settings.count("limits.reads-pending-max"),
-        snapshot_bytes_max: settings.number("limits.snapshot-bytes-max"),
     }
 }

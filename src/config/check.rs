@@ -111,14 +111,24 @@ fn check_frames(config: &Config) -> Result<(), Fault> {
     let sizes = [
         ("raft.max-entry-bytes", config.raft.max_entry_bytes),
         ("raft.max-size-per-msg", config.raft.max_size_per_msg),
-        ("limits.snapshot-bytes-max", config.limits.snapshot_bytes_max),
     ];
     let Some((key, bytes)) = sizes.into_iter().find(|(_, bytes)| *bytes > room) else {
-        return Ok(());
+        return check_chunks(config, room);
     };
     let (room, frame) = (format_size(room), format_size(frame));
     let valid = format!("at most \"{room}\", which is 1MB under limits.frame-bytes-max (\"{frame}\"); or raise that");
     Err((key, quoted(&format_size(bytes)), valid))
+}
+
+/// A chunk of a snapshot may exceed its size by a row.
+fn check_chunks(config: &Config, room: u64) -> Result<(), Fault> {
+    let row = (config.limits.value_bytes_max + config.limits.key_bytes_max) as u64;
+    let (chunk, room) = (config.snapshot.snap_chunk_size, room.saturating_sub(row));
+    if chunk <= room {
+        return Ok(());
+    }
+    let valid = format!("at most \"{}\", so that a chunk and a value fit into a message", format_size(room));
+    Err(("snapshot.snap-chunk-size", quoted(&format_size(chunk)), valid))
 }
 
 /// A cut at a key that no client may write would leave a shard that nobody can fill.

@@ -1,6 +1,6 @@
 //! The file that `matrixkv config default` prints: every key with its default and what it means.
 
-use super::keys::{Effect, Fallback, KEYS, KeyInfo};
+use super::keys::{Fallback, KEYS, KeyInfo};
 
 /// The one key that the file sets otherwise than by default, so that a node started with it runs.
 const PROPHET_NODE: &str = "prophet.prophet-node";
@@ -36,12 +36,11 @@ pub(super) fn how_to_get_one(file: &str) -> String {
 fn entry(key: &KeyInfo) -> String {
     let name = key.name();
     let about = format!("\n# {}\n# Valid: {}.\n", key.meaning, key.kind);
-    match (key.default, key.effect) {
-        (Fallback::Value(_), Effect::Works) if key.path == PROPHET_NODE => {
+    match key.default {
+        Fallback::Value(_) if key.path == PROPHET_NODE => {
             format!("{about}# Default: {}.\n{name} = true\n", key.default)
         }
-        (Fallback::Value(toml), Effect::Works) => format!("{about}{name} = {toml}\n"),
-        (default, Effect::Works) => format!("{about}# Default: {default}.\n# {name} =\n"),
-        (default, Effect::NoneYet) => format!("{about}# No effect yet.\n# {name} = {default}\n"),
+        Fallback::Value(toml) => format!("{about}{name} = {toml}\n"),
+        default => format!("{about}# Default: {default}.\n# {name} =\n"),
     }
 }

@@ -53,13 +53,6 @@ pub enum Warning {
         /// The key with its section.
         key: String,
     },
-    /// The key is known, and what it is for is not built in this version.
-    NoEffectYet {
-        /// The file.
-        file: String,
-        /// The key with its section.
-        key: String,
-    },
     /// The key does nothing beside another one of this file.
     Ignored {
         /// The file.
@@ -76,9 +69,6 @@ impl fmt::Display for Warning {
         match self {
             Self::UnknownKey { file, key } => {
                 write!(f, "{file}: {key}: unknown key, ignored (`matrixkv config default` lists all keys)")
-            }
-            Self::NoEffectYet { file, key } => {
-                write!(f, "{file}: {key}: accepted, but what it is for is not built yet")
             }
             Self::Ignored { file, key, why } => write!(f, "{file}: {key}: ignored, because {why}"),
         }

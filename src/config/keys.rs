@@ -23,8 +23,6 @@ pub struct KeyInfo {
     pub kind: Kind,
     /// What it means, in a sentence.
     pub meaning: &'static str,
-    /// Whether anything acts on it.
-    pub effect: Effect,
 }
 
 /// What holds where the file does not say.
@@ -38,23 +36,9 @@ pub enum Fallback {
     Found(&'static str),
 }
 
-/// Whether anything acts on a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// It does what its meaning says.
-    Works,
-    /// It is read and checked, and what it is for is not built in this version: a file that sets it is warned.
-    NoneYet,
-}
-
 impl KeyInfo {
     const fn new(path: &'static str, default: Fallback, kind: Kind, meaning: &'static str) -> Self {
-        Self { path, default, kind, meaning, effect: Effect::Works }
-    }
-
-    const fn without_effect(mut self) -> Self {
-        self.effect = Effect::NoneYet;
-        self
+        Self { path, default, kind, meaning }
     }
 
     /// The section, `""` for keys above all sections.
@@ -133,10 +117,10 @@ pub const KEYS: &[KeyInfo] = &[
     key("raft.raft-log.compact-threshold", "256", Count(1, MANY),
         "entries kept before the log is compacted"),
 
-    key("snapshot.snap-chunk-size", r#""4MB""#, Size(KB, GB),
-        "bytes in one chunk of a snapshot").without_effect(),
+    key("snapshot.snap-chunk-size", r#""4MB""#, Size(64, GB),
+        "bytes of keys and values in one chunk of a snapshot, about: a row is never cut"),
     key("snapshot.max-concurrency-snap-chunks", "8", Count(1, 1024),
-        "snapshot chunks under way at once").without_effect(),
+        "snapshot chunks that one store has under way at once"),
 
     key("replication.max-peer-down-time", r#""30m""#, Duration(SECOND, 365 * DAY),
         "a replica unreachable longer is held permanently failed and is replaced"),
@@ -220,11 +204,9 @@ pub const KEYS: &[KeyInfo] = &[
     key("limits.peer-queue-messages-max", "8192", Count(1, MANY),
         "messages waiting to be sent to one peer on one channel"),
     key("limits.frame-bytes-max", r#""256MB""#, Size(2 * MB, 2 * GB),
-        "longest message between nodes; 1MB over max-entry-bytes and snapshot-bytes-max at least"),
+        "longest message between nodes; 1MB over max-entry-bytes and max-size-per-msg at least, and over a chunk with a value"),
     key("limits.proposals-pending-max", "16384", Count(1, MANY),
         "writes of one store that wait for their decision"),
     key("limits.reads-pending-max", "16384", Count(1, MANY),
         "reads of one store that wait for their read index"),
-    key("limits.snapshot-bytes-max", r#""128MB""#, Size(KB, GB),
-        "longest snapshot of one shard that is made or taken"),
 ];

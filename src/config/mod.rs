@@ -25,7 +25,7 @@ use std::path::Path;
 
 pub use default_toml::default_toml;
 pub use error::{ConfigError, Warning};
-pub use keys::{Effect, Fallback, KEYS, KeyInfo};
+pub use keys::{Fallback, KEYS, KeyInfo};
 pub use kind::Kind;
 pub use model::*;
 pub use units::{NotAUrl, host_port};

@@ -138,7 +138,6 @@ pub struct Limits {
     pub frame_bytes_max: u64,
     pub proposals_pending_max: usize,
     pub reads_pending_max: usize,
-    pub snapshot_bytes_max: u64,
 }
 
 impl Config {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::error::{ConfigError, Warning};
-use super::keys::{Effect, Fallback, KEYS, KeyInfo};
+use super::keys::{Fallback, KEYS, KeyInfo};
 use super::kind::Setting;
 
 /// What a file sets; what it does not set is answered with the default.
@@ -141,9 +141,6 @@ impl Walk<'_> {
         let Some(setting) = key.kind.read(value) else {
             return Err(self.refuse(key.path, value, key.kind.to_string()));
         };
-        if key.effect == Effect::NoneYet {
-            self.warnings.push(Warning::NoEffectYet { file: self.file.to_owned(), key: key.path.to_owned() });
-        }
         self.settings.given.insert(key.path, setting);
         Ok(())
     }

@@ -1,11 +1,6 @@
 //! [`View`]: the engine as of one commit. [`Batch`]: a view with changes on top, which reads its own writes.
 
-use std::{
-    collections::{BTreeMap, btree_map},
-    iter::Peekable,
-    ops::Bound,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use bytes::Bytes;
 use redb::{ReadOnlyTable, ReadTransaction};
@@ -14,6 +9,8 @@ use super::{EngineError, Table};
 
 type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 type Changes = BTreeMap<Vec<u8>, Option<Bytes>>;
+
+static NONE: Changes = Changes::new();
 
 /// The state right after some commit. Cheap to clone.
 #[derive(Clone)]
@@ -106,22 +103,35 @@ impl Batch {
     }
 
     /// The rows with `start <= key < end` (an empty `end` is no end), ascending, changes included.
-    pub fn scan(&self, table: Table, start: &[u8], end: &[u8]) -> Result<Vec<(Vec<u8>, Bytes)>, EngineError> {
+    pub fn scan(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: &[u8],
+    ) -> Result<impl Iterator<Item = Result<(Vec<u8>, Bytes), EngineError>> + '_, EngineError> {
         let upper = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end) };
-        let none = Changes::new();
-        let changes = self.changes.get(&table).unwrap_or(&none);
+        let changes = self.changes.get(&table).unwrap_or(&NONE);
         let mut ours = changes.range::<[u8], _>((Bound::Included(start), upper)).peekable();
-        let mut rows = Vec::new();
-        for row in self.view.scan(table, start, end)? {
-            let (key, value) = row?;
-            take_below(&mut ours, Some(&key), &mut rows);
-            match ours.next_if(|(ours, _)| **ours == key) {
-                Some((_, change)) => rows.extend(change.clone().map(|value| (key, value))),
-                None => rows.push((key, value)),
+        let mut theirs = self.view.scan(table, start, end)?.peekable();
+        Ok(std::iter::from_fn(move || {
+            loop {
+                let is_ours = match (ours.peek(), theirs.peek()) {
+                    (Some((own, _)), Some(Ok((key, _)))) if *own == key => {
+                        theirs.next();
+                        true
+                    }
+                    (Some((own, _)), Some(Ok((key, _)))) => *own < key,
+                    (Some(_), None) => true,
+                    _ => false,
+                };
+                if !is_ours {
+                    return theirs.next();
+                }
+                if let Some((key, Some(value))) = ours.next() {
+                    return Some(Ok((key.clone(), value.clone())));
+                }
             }
-        }
-        take_below(&mut ours, None, &mut rows);
-        Ok(rows)
+        }))
     }
 
     /// Takes over all changes of `other`, which was made on the same view and touched other rows.
@@ -134,16 +144,5 @@ impl Batch {
 
     pub(super) fn into_changes(self) -> BTreeMap<Table, Changes> {
         self.changes
-    }
-}
-
-/// Moves the changed rows before `key` (all of them for `None`) to `rows`.
-fn take_below(
-    ours: &mut Peekable<btree_map::Range<'_, Vec<u8>, Option<Bytes>>>,
-    key: Option<&Vec<u8>>,
-    rows: &mut Vec<(Vec<u8>, Bytes)>,
-) {
-    while let Some((ours, change)) = ours.next_if(|(ours, _)| key.is_none_or(|key| *ours < key)) {
-        rows.extend(change.clone().map(|value| (ours.clone(), value)));
     }
 }

@@ -19,7 +19,7 @@ use std::{
 use redb::{Database, Durability, ReadableDatabase};
 
 pub use batch::{Batch, View};
-pub use tables::{Table, group_key, log_key};
+pub use tables::{Table, group_key, log_key, stage_key};
 
 use crate::{
     env::{Disk, File},
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The version of the folder's layout and of all rows. Another one is refused.
-pub const FORMAT_VERSION: u64 = 2;
+pub const FORMAT_VERSION: u64 = 3;
 
 /// Memory for redb's page cache, in bytes.
 const CACHE_BYTES: usize = 64 << 20;

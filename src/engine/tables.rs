@@ -18,6 +18,10 @@ pub enum Table {
     Tomb,
     /// Ranges whose rows nobody owns any more, by shard and replica.
     Garbage,
+    /// Rows of snapshots that are being received, by [`stage_key`].
+    Stage,
+    /// Snapshots that have been received and are being installed, by [`group_key`].
+    Install,
     /// The users' keys (in the store's engine), metadata rows (in Prophet's).
     Data,
     /// What the node itself remembers: format, identity, addresses.
@@ -26,8 +30,17 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Table; 7] =
-        [Table::Log, Table::Hard, Table::Group, Table::Tomb, Table::Garbage, Table::Data, Table::Meta];
+    pub const ALL: [Table; 9] = [
+        Table::Log,
+        Table::Hard,
+        Table::Group,
+        Table::Tomb,
+        Table::Garbage,
+        Table::Stage,
+        Table::Install,
+        Table::Data,
+        Table::Meta,
+    ];
 
     pub(super) fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         TableDefinition::new(match self {
@@ -36,6 +49,8 @@ impl Table {
             Table::Group => "group",
             Table::Tomb => "tomb",
             Table::Garbage => "garbage",
+            Table::Stage => "stage",
+            Table::Install => "install",
             Table::Data => "data",
             Table::Meta => "meta",
         })
@@ -50,4 +65,9 @@ pub fn group_key(shard: ShardId) -> Vec<u8> {
 /// The key of an entry in `Log`: entries of a group lie together, in order.
 pub fn log_key(shard: ShardId, index: u64) -> Vec<u8> {
     [shard.0.to_be_bytes(), index.to_be_bytes()].concat()
+}
+
+/// The key of a row that was put aside under the number `stage`: the rows of a snapshot lie together, in order.
+pub fn stage_key(stage: u64, key: &[u8]) -> Vec<u8> {
+    [&stage.to_be_bytes(), key].concat()
 }

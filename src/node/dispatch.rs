@@ -100,13 +100,19 @@ impl<E: Env> Dispatcher<E> {
             }
             (_, Body::Response { call, response }) => self.rpc.answered(call, response),
             (channel, Body::Request { call, request }) => self.request(channel, sender, via, call, request),
+            (Channel::Bulk, Body::Chunk(chunk)) => {
+                self.inboxes.to_store(store::Input::Chunk(chunk));
+            }
+            (Channel::Raft, Body::ChunkAck(ack)) => {
+                self.inboxes.to_store(store::Input::ChunkAck(ack));
+            }
             (Channel::Raft | Channel::Bulk, Body::Removed(removal)) => {
                 self.inboxes.to_store(store::Input::Removed(removal));
             }
             (Channel::Raft | Channel::Bulk, Body::Alive) => {
                 self.inboxes.to_store(store::Input::Alive(sender.identity.store));
             }
-            (channel, Body::Raft(_) | Body::Member { .. } | Body::Removed(_) | Body::Alive) => {
+            (channel, _) => {
                 tracing::warn!(?channel, "a raft message on a channel that has none")
             }
         }

@@ -116,11 +116,10 @@ impl<E: Env> Outbox<E> {
     fn send(&self, send: Send) {
         match send {
             Send::Raft { to, bulk, message } => {
-                let channel = if bulk { Channel::Bulk } else { Channel::Raft };
-                if let Some(address) = self.address(to) {
-                    self.network.send(channel, &address, Body::Raft(message));
-                }
+                self.tell(if bulk { Channel::Bulk } else { Channel::Raft }, to, Body::Raft(message));
             }
+            Send::Chunk { to, chunk } => self.tell(Channel::Bulk, to, Body::Chunk(chunk)),
+            Send::ChunkAck { to, ack } => self.tell(Channel::Raft, to, Body::ChunkAck(ack)),
             Send::Reply { ticket: Ticket(ticket), reply } => self.reply(ticket, reply),
             Send::Forget { ticket: Ticket(ticket) } => self.tickets.forget(ticket),
             // Both are said again soon: a full queue means that Prophet is slow.
@@ -130,16 +129,8 @@ impl<E: Env> Outbox<E> {
             Send::ShardBeats(beats) => drop(self.beats.try_send(beats)),
             Send::AskMembership(asks) => drop(self.asks.try_send(Ask::Membership(asks))),
             Send::AskSplitIds { shard, replicas } => drop(self.asks.try_send(Ask::SplitIds { shard, replicas })),
-            Send::Removed { to, removal } => {
-                if let Some(address) = self.address(to) {
-                    self.network.send(Channel::Raft, &address, Body::Removed(removal));
-                }
-            }
-            Send::Alive { to } => {
-                if let Some(address) = self.address(to) {
-                    self.network.send(Channel::Raft, &address, Body::Alive);
-                }
-            }
+            Send::Removed { to, removal } => self.tell(Channel::Raft, to, Body::Removed(removal)),
+            Send::Alive { to } => self.tell(Channel::Raft, to, Body::Alive),
             Send::Status(change) => self.router.learn_local(change.changed, &change.gone, change.quarantined),
         }
     }
@@ -148,8 +139,13 @@ impl<E: Env> Outbox<E> {
         self.tickets.answer(&self.network, ticket, Response::Data(reply));
     }
 
-    fn address(&self, store: StoreId) -> Option<String> {
+    /// Says something to another store, if it is known where that is.
+    fn tell(&self, channel: Channel, store: StoreId, body: Body) {
         let book = self.book.lock().expect("no holder panics");
-        book.stores.get(&store).map(|store| store.raft_address.clone())
+        let address = book.stores.get(&store).map(|store| store.raft_address.clone());
+        drop(book);
+        if let Some(address) = address {
+            self.network.send(channel, &address, body);
+        }
     }
 }

@@ -338,11 +338,11 @@ impl Machine for MetaMachine {
         Ok(encode(&(row, rows)))
     }
 
-    fn install(snapshot: &[u8], _old: Option<&Self>, batch: &mut Batch) -> Result<MetaMachine, EngineError> {
+    fn install(snapshot: &[u8], batch: &mut Batch) -> Result<MetaMachine, EngineError> {
         let (row, rows): (Vec<u8>, Vec<(Vec<u8>, Bytes)>) = decode(snapshot)?;
-        for (key, _) in batch.scan(Table::Data, &[], &[])? {
-            batch.delete(Table::Data, key);
-        }
+        let before =
+            batch.scan(Table::Data, &[], &[])?.map(|row| Ok(row?.0)).collect::<Result<Vec<_>, EngineError>>()?;
+        before.into_iter().for_each(|key| batch.delete(Table::Data, key));
         let mut machine = MetaMachine::empty(decode(&row)?);
         for (key, value) in rows {
             machine.load(&key, &value)?;

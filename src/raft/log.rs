@@ -6,12 +6,12 @@
 //!   the batch that replaces them;
 //! - entries of the whole kept log stay in memory. It is bounded by compaction (`compact-threshold`).
 
-use std::{cell::Cell, collections::VecDeque};
+use std::collections::VecDeque;
 
-use protobuf::Message as _;
+use protobuf::{Message as _, SingularPtrField};
 use raft::{
     Error, GetEntriesContext, RaftState, Storage, StorageError,
-    eraftpb::{ConfState, Entry, HardState, Snapshot},
+    eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata},
 };
 
 use super::GroupRow;
@@ -29,9 +29,6 @@ pub(super) struct Log {
     truncated: u64,
     truncated_term: u64,
     entries: VecDeque<Entry>,
-    snapshot: Cell<Option<Snapshot>>,
-    /// raft-rs asked for a snapshot of at least this index.
-    wanted: Cell<Option<u64>>,
 }
 
 impl Log {
@@ -65,8 +62,6 @@ impl Log {
             truncated: row.truncated,
             truncated_term: row.truncated_term,
             entries,
-            snapshot: Cell::new(None),
-            wanted: Cell::new(None),
         })
     }
 
@@ -173,17 +168,6 @@ impl Log {
         self.hard.commit = self.hard.commit.max(index);
         self.write_hard(batch);
     }
-
-    /// Whether raft-rs waits for a snapshot.
-    pub fn wants_snapshot(&self) -> Option<u64> {
-        self.wanted.get()
-    }
-
-    /// Hands over the snapshot that raft-rs waits for; it asks again at the next heartbeat's answer.
-    pub fn offer_snapshot(&mut self, snapshot: Snapshot) {
-        self.wanted.set(None);
-        self.snapshot.set(Some(snapshot));
-    }
 }
 
 fn write_hard(shard: ShardId, hard: &HardState, batch: &mut Batch) {
@@ -236,14 +220,16 @@ impl Storage for Log {
         Ok(self.last())
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        let least = request_index.max(self.truncated);
-        match self.snapshot.take() {
-            Some(snapshot) if snapshot.get_metadata().index >= least => Ok(snapshot),
-            _ => {
-                self.wanted.set(Some(least));
-                Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
-            }
-        }
+    /// A promise: the message that carries it is filled from the view of the next turn, which is no older.
+    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        let metadata = SnapshotMetadata {
+            index: self.truncated,
+            term: self.truncated_term,
+            conf_state: SingularPtrField::some(self.conf.clone()),
+            ..Default::default()
+        };
+        let mut promise = Snapshot::default();
+        promise.set_metadata(metadata);
+        Ok(promise)
     }
 }

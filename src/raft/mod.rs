@@ -21,7 +21,7 @@ use std::{fmt::Debug, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use group::{Group, GroupReady, Outgoing, Status};
+pub use group::{Group, GroupReady, Outgoing, SnapshotUse, Status};
 pub use row::GroupRow;
 
 use crate::{
@@ -69,11 +69,12 @@ pub trait Machine: Sized + Send + 'static {
     /// Takes out what happened since it was asked last.
     fn take_events(&mut self) -> Vec<Self::Event>;
 
-    /// All data as of `view`, in which the machine's row is `row`.
+    /// What a snapshot says of the machine as of `view`, in which its row is `row`: all of it, or the row alone where the
+    /// data go another way.
     fn snapshot(row: &[u8], view: &View) -> Result<Vec<u8>, EngineError>;
 
-    /// Replaces the data, those of `old` included, by what [`Self::snapshot`] wrote.
-    fn install(snapshot: &[u8], old: Option<&Self>, batch: &mut Batch) -> Result<Self, EngineError>;
+    /// Becomes what [`Self::snapshot`] wrote. Data that went another way are in place.
+    fn install(snapshot: &[u8], batch: &mut Batch) -> Result<Self, EngineError>;
 
     /// A hash of the data and the descriptor: equal on all replicas at the same index.
     fn data_hash(&self) -> u64;

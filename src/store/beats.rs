@@ -15,7 +15,9 @@ const QUIET_BEATS: u32 = 8;
 impl Store {
     pub(super) fn tick(&mut self, now: Instant) {
         self.tick_watch();
-        for (shard, group) in &mut self.groups {
+        self.tick_sending();
+        self.tick_receiving();
+        for (shard, group) in self.groups.iter_mut().filter(|(shard, _)| !self.installing.contains_key(shard)) {
             let was_quiet = group.is_quiet();
             group.tick(self.watch.ticks, &self.watch.lost);
             if !was_quiet {

@@ -37,7 +37,7 @@ pub(super) enum Birth {
     },
 }
 
-fn kind(message: &RaftMessage) -> Option<MessageType> {
+pub(super) fn kind(message: &RaftMessage) -> Option<MessageType> {
     Message::parse_from_bytes(&message.message).ok().map(|inner| inner.get_msg_type())
 }
 
@@ -53,7 +53,7 @@ impl Birth {
 impl Store {
     /// Prophet wants the first replica of a new shard here. Asking again changes nothing.
     pub(super) fn bear(&mut self, shard: Shard) {
-        let free = self.ranges.overlapping(&shard.range).next().is_none() && !self.garbage.overlaps(&shard.range);
+        let free = self.ranges.overlapping(&shard.range).next().is_none() && self.has_room(shard.id, &shard.range);
         let is_new = shard.peer_on(self.id).is_some_and(|peer| !self.is_buried(shard.id, peer.replica));
         if free && is_new {
             self.births.push(Birth::First(shard));
@@ -62,14 +62,14 @@ impl Store {
 
     /// A message for a replica that is not here. Only a leader's message bears: a vote must not be asked of a replica that
     /// nobody has counted yet.
-    pub(super) fn unborn(&mut self, message: RaftMessage) {
-        let RaftMessage { shard, to, epoch, .. } = message;
+    pub(super) fn unborn(&mut self, message: &RaftMessage) {
+        let RaftMessage { shard, to, epoch, .. } = *message;
         let has_room = message.range.as_ref().is_some_and(|range| self.has_room(shard, range));
-        match kind(&message) {
+        match kind(message) {
             Some(MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot) if has_room => {
                 self.births.push(Birth::Waiting { shard, replica: to.replica, born: epoch.conf_ver });
             }
-            Some(MessageType::MsgRequestPreVote | MessageType::MsgRequestVote) => self.hold(message),
+            Some(MessageType::MsgRequestPreVote | MessageType::MsgRequestVote) => self.hold(message.clone()),
             _ => {}
         }
     }
@@ -85,7 +85,7 @@ impl Store {
         }
     }
 
-    /// Whether no other replica, and no rest of one, holds any of these keys; nor one that is being installed.
+    /// Whether no other replica, and no rest of one, holds any of these keys; nor a snapshot of another shard.
     pub(super) fn has_room(&self, shard: ShardId, range: &crate::types::KeyRange) -> bool {
         self.ranges.overlapping(range).all(|other| other == shard)
             && !self.garbage.overlaps(range)
@@ -135,6 +135,7 @@ impl Store {
         };
         // One that waited here without data has nothing but its vote, which stays on disk.
         self.groups.remove(&shard.id);
+        self.stop_receiving(shard.id);
         self.dirty.remove(&shard.id);
         self.ranges.set(shard.id, &shard.range);
         Group::write_first(shard.id, replica, &shard.peers, &right, batch)?;

@@ -36,7 +36,7 @@ impl Store {
     /// Somebody says that a replica is not a member any more.
     pub(super) fn removed(&mut self, removal: Removal) {
         let Removal { shard, replica, epoch } = removal;
-        let Some(group) = self.groups.get(&shard) else { return };
+        let Some(group) = self.groups.get(&shard).filter(|_| !self.installing.contains_key(&shard)) else { return };
         let is_meant = group.replica() == replica && epoch.conf_ver > group.conf_ver();
         if is_meant || planted(Bug::HonourAnyDestroy) {
             self.dying.insert(shard);
@@ -46,7 +46,8 @@ impl Store {
     /// A message for another replica on this store. A shard has one a store: if the sender's membership is newer, the one
     /// that is here was removed.
     pub(super) fn superseded(&mut self, message: &RaftMessage) {
-        let Some(group) = self.groups.get(&message.shard) else { return };
+        let is_installing = self.installing.contains_key(&message.shard);
+        let Some(group) = self.groups.get(&message.shard).filter(|_| !is_installing) else { return };
         if message.epoch.conf_ver > group.conf_ver() {
             self.dying.insert(message.shard);
         }

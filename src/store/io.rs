@@ -7,7 +7,10 @@ use crate::{
     raft::GroupConfig,
     store::Origin,
     types::{Fact, ReplicaId, ShardId, ShardRoute, StoreId},
-    wire::{DataReply, DataRequest, MembershipAsk, RaftMessage, Removal, ShardBeat, ShardOrder, StoreOrders},
+    wire::{
+        DataReply, DataRequest, MembershipAsk, RaftMessage, Removal, ShardBeat, ShardOrder, SnapshotAck, SnapshotChunk,
+        StoreOrders,
+    },
 };
 
 /// The way back to whoever asked; the driver keeps what it stands for.
@@ -21,6 +24,10 @@ pub enum Input {
     Tick,
     /// A raft message.
     Raft(RaftMessage),
+    /// Rows of a snapshot.
+    Chunk(Box<SnapshotChunk>),
+    /// The answer to a chunk.
+    ChunkAck(SnapshotAck),
     /// A request. `origin` is `None` for this node's own router, which never doubles.
     Request {
         /// Where the answer goes.
@@ -71,6 +78,20 @@ pub enum Send {
         bulk: bool,
         /// The message.
         message: RaftMessage,
+    },
+    /// Rows of a snapshot.
+    Chunk {
+        /// That store.
+        to: StoreId,
+        /// The rows.
+        chunk: Box<SnapshotChunk>,
+    },
+    /// The answer to a chunk.
+    ChunkAck {
+        /// That store.
+        to: StoreId,
+        /// The answer.
+        ack: SnapshotAck,
     },
     /// An answer.
     Reply {
@@ -150,6 +171,10 @@ pub struct StoreConfig {
     pub requests_max: usize,
     /// Bytes of keys and values over which a shard is split.
     pub shard_capacity: u64,
+    /// Bytes of rows in one chunk of a snapshot, about.
+    pub snapshot_chunk_bytes: u64,
+    /// Chunks that are under way from this store at once.
+    pub snapshot_chunks_max: u32,
     /// Between two times that replicas ask Prophet whether they are still members.
     pub membership_check: Duration,
 }
@@ -165,6 +190,8 @@ impl StoreConfig {
             value_bytes_max: config.limits.value_bytes_max,
             requests_max: config.limits.requests_in_flight_max * 8,
             shard_capacity,
+            snapshot_chunk_bytes: config.snapshot.snap_chunk_size,
+            snapshot_chunks_max: config.snapshot.max_concurrency_snap_chunks as u32,
             membership_check: config.replication.shard_state_check_duration,
         }
     }

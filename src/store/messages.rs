@@ -1,13 +1,12 @@
 //! Raft messages and Prophet's orders: to the replica that they are for, and to no other.
 
-use protobuf::Message as _;
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::MessageType;
 
-use super::{Input, Store};
+use super::{Input, Store, births};
 use crate::{
     shard::Command,
     types::{Instant, PeerRole, StoreId},
-    wire::{RaftMessage, ShardOrder, ShardStep},
+    wire::{RaftMessage, ShardOrder, ShardStep, SnapshotChunk},
 };
 
 impl Store {
@@ -17,6 +16,8 @@ impl Store {
         match input {
             Input::Tick => self.tick(now),
             Input::Raft(message) => self.step_raft(message),
+            Input::Chunk(chunk) => self.step_chunk(*chunk),
+            Input::ChunkAck(ack) => self.chunk_ack(ack),
             Input::Request { ticket, origin, request } => self.request(ticket, origin, request),
             Input::StoreOrders(orders) => orders.create.into_iter().for_each(|shard| self.bear(shard)),
             Input::ShardOrders(orders) => self.obey_all(orders),
@@ -32,32 +33,36 @@ impl Store {
 
     fn step_raft(&mut self, message: RaftMessage) {
         let shard = message.shard;
-        self.hear_store(message.from.store);
-        let is_stale = self.quarantined.contains_key(&shard) || self.is_buried(shard, message.to.replica);
-        if message.to.store != self.id || is_stale || self.is_from_removed(&message) {
+        // Snapshots come in chunks.
+        let is_snapshot = births::kind(&message) == Some(MessageType::MsgSnapshot);
+        if !self.finds_replica(&message) || self.installing.contains_key(&shard) || is_snapshot {
             return;
         }
-        match self.groups.get(&shard).map(|group| group.replica()) {
-            Some(replica) if replica == message.to.replica => self.step_group(message),
-            Some(_) => self.superseded(&message),
-            None => self.unborn(message),
+        self.groups.get_mut(&shard).expect("found just now").step(message);
+        self.touch(shard);
+    }
+
+    fn step_chunk(&mut self, chunk: SnapshotChunk) {
+        if self.finds_replica(&chunk.head) {
+            self.take_chunk(chunk);
         }
     }
 
-    fn step_group(&mut self, message: RaftMessage) {
+    /// Whether the very replica that a message is for is here; if not, does what the message means to those that are.
+    fn finds_replica(&mut self, message: &RaftMessage) -> bool {
         let shard = message.shard;
-        let is_snapshot = Message::parse_from_bytes(&message.message)
-            .is_ok_and(|inner| inner.get_msg_type() == MessageType::MsgSnapshot);
-        if is_snapshot {
-            // A snapshot's keys are reserved until the turn is over; then it is installed, or was of no use.
-            let Some(range) = message.range.clone() else { return };
-            if !self.has_room(shard, &range) {
-                return;
-            }
-            self.reserved.insert(shard, range);
+        self.hear_store(message.from.store);
+        let is_stale = self.quarantined.contains_key(&shard) || self.is_buried(shard, message.to.replica);
+        if message.to.store != self.id || is_stale || self.is_from_removed(message) {
+            return false;
         }
-        self.groups.get_mut(&shard).expect("looked up by step_raft").step(message);
-        self.touch(shard);
+        let replica = self.groups.get(&shard).map(|group| group.replica());
+        match replica {
+            Some(replica) if replica == message.to.replica => {}
+            Some(_) => self.superseded(message),
+            None => self.unborn(message),
+        }
+        replica == Some(message.to.replica)
     }
 
     fn unreachable(&mut self, store: StoreId) {

@@ -13,12 +13,16 @@
 mod admit;
 mod beats;
 mod births;
+mod budget;
 mod deaths;
 mod doubles;
 mod garbage;
+mod installing;
 mod io;
 mod messages;
 mod ranges;
+mod receiving;
+mod sending;
 mod split;
 mod status;
 mod turn;
@@ -29,7 +33,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use doubles::{Doubles, Origin};
 pub use io::{Input, Send, StatusChange, StoreConfig, StoreReady, StoreStatus, Ticket};
 
-use self::{garbage::Garbage, ranges::Ranges, split::Splits};
+use self::{
+    garbage::Garbage, installing::Installing, ranges::Ranges, receiving::Receivings, sending::Sending, split::Splits,
+};
 use crate::{
     engine::{EngineError, Table, View},
     raft::{Group, GroupRow},
@@ -59,8 +65,12 @@ pub struct Store {
     quarantined: BTreeMap<ShardId, String>,
     /// Which replica holds which keys.
     ranges: Ranges,
-    /// Keys of the snapshots that this turn installs.
+    /// Keys of the snapshots that come in or are being installed.
     reserved: BTreeMap<ShardId, KeyRange>,
+    sending: Sending,
+    receiving: Receivings,
+    /// Replicas whose data are being replaced, and that take part in nothing meanwhile.
+    installing: BTreeMap<ShardId, Installing>,
     /// Of each shard, the least replica id that may still be born here.
     tombs: BTreeMap<ShardId, ReplicaId>,
     garbage: Garbage,
@@ -111,6 +121,9 @@ impl Store {
             quarantined: BTreeMap::new(),
             ranges: Ranges::default(),
             reserved: BTreeMap::new(),
+            sending: Sending::default(),
+            receiving: Receivings::default(),
+            installing: BTreeMap::new(),
             tombs: BTreeMap::new(),
             garbage: Garbage::open(view)?,
             splits: Splits::default(),
@@ -145,6 +158,8 @@ impl Store {
             let id = id.map_err(|_| EngineError::Damaged("a group's key is not eight bytes".into()))?;
             store.open_group(ShardId(id), view)?;
         }
+        let installing = store.read_installing(view)?;
+        store.receiving = Receivings::open(view, &installing)?;
         Ok(store)
     }
 
@@ -183,6 +198,7 @@ impl Store {
     fn quarantine(&mut self, shard: ShardId, why: String) {
         tracing::error!(%shard, why, "a replica contradicts itself and is quarantined");
         self.groups.remove(&shard);
+        self.installing.remove(&shard);
         self.quarantined.insert(shard, why);
         self.status.quarantine_changed();
         self.forget(shard, "the replica was quarantined");
@@ -193,6 +209,7 @@ impl Store {
         self.status.touch(shard);
         self.held.remove(&shard);
         self.announced.remove(&shard);
+        self.stop_receiving(shard);
         self.forget_split(shard);
         let orphans: Vec<u64> = self.waiting.iter().filter(|(_, w)| w.shard == shard).map(|(t, _)| *t).collect();
         for token in orphans {
@@ -217,7 +234,7 @@ impl Store {
     /// Checks each replica's counters against its rows; says which are wrong. For tests and the simulator.
     pub fn recount(&self, view: &View) -> Result<Vec<ShardId>, EngineError> {
         let mut wrong = Vec::new();
-        for (id, group) in &self.groups {
+        for (id, group) in self.groups.iter().filter(|(id, _)| !self.installing.contains_key(id)) {
             // The machine in memory may be ahead of the view; the row is of the same moment as the rows.
             let Some(row) = GroupRow::read(view, *id)?.filter(GroupRow::is_initialised) else { continue };
             let machine: KvMachine = crate::wire::decode(&row.machine)?;

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Send, Store, StoreReady, Ticket, route};
+use super::{Send, Store, StoreReady, Ticket, budget::Budget, route};
 use crate::{
     engine::{EngineError, Table, View},
     raft::{GroupRow, Outcome},
@@ -21,8 +21,6 @@ use crate::{
 
 /// Bytes of rows that one turn reads for all jobs.
 const SLICE_BYTES: u64 = 256 << 10;
-/// Rows that one turn reads for all jobs.
-const SLICE_ROWS: usize = 2048;
 /// Jobs at once in a store; more shards wait their turn.
 const JOBS_MAX: usize = 64;
 /// A job that takes longer is dropped, unless rows are being read.
@@ -90,7 +88,7 @@ impl Scan {
             }
             self.sums = self.sums.plus(Sums::of(&key, &value));
             self.keys += 1;
-            budget.take((key.len() + value.len()) as u64);
+            budget.take(key.len() + value.len());
             self.last.clone_from(&key);
             if budget.is_over() {
                 // The next slice begins right after this key.
@@ -100,22 +98,6 @@ impl Scan {
             }
         }
         Ok(Progress::Over)
-    }
-}
-
-struct Budget {
-    bytes: u64,
-    rows: usize,
-}
-
-impl Budget {
-    fn take(&mut self, bytes: u64) {
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self.rows = self.rows.saturating_sub(1);
-    }
-
-    fn is_over(&self) -> bool {
-        self.bytes == 0 || self.rows == 0
     }
 }
 
@@ -250,7 +232,7 @@ impl Store {
 
     /// Reads a slice of rows for the jobs that need some.
     pub(super) fn work_on_splits(&mut self, view: &View, out: &mut StoreReady) -> Result<(), EngineError> {
-        let mut budget = Budget { bytes: SLICE_BYTES, rows: SLICE_ROWS };
+        let mut budget = Budget::of_bytes(SLICE_BYTES);
         let busy =
             self.splits.jobs.iter().filter(|(_, job)| matches!(job.stage, Stage::Searching(_) | Stage::Counting(..)));
         for shard in busy.map(|(shard, _)| *shard).collect::<Vec<_>>() {

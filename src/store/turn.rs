@@ -17,6 +17,9 @@ impl Store {
             || !self.dying.is_empty()
             || !self.garbage.is_empty()
             || self.splits.has_work()
+            || self.sending.has_work(self.config.snapshot_chunks_max)
+            || self.receiving.has_work()
+            || !self.installing.is_empty()
             || !self.early.now.is_empty()
             || !self.early.after.is_empty()
             || !self.early.facts.is_empty()
@@ -31,10 +34,14 @@ impl Store {
         let view = batch.view().clone();
         self.write_births(batch)?;
         self.work_on_splits(&view, &mut out)?;
+        self.work_on_receiving(batch, &mut out)?;
+        let installed = self.work_on_installing(batch)?;
         while let Some(shard) = self.dirty.pop_first() {
             self.turn(shard, batch, &mut out)?;
         }
-        self.reserved.clear();
+        self.work_on_sending(&mut out)?;
+        // Their keys are held by their replicas from now on.
+        installed.iter().for_each(|shard| drop(self.reserved.remove(shard)));
         self.bury(batch, &mut out)?;
         out.now.extend(self.show());
         let early = std::mem::take(&mut self.early);
@@ -44,7 +51,10 @@ impl Store {
     }
 
     fn turn(&mut self, shard: ShardId, batch: &mut Batch, out: &mut StoreReady) -> Result<(), EngineError> {
-        let Some(group) = self.groups.get_mut(&shard).filter(|group| group.has_work()) else { return Ok(()) };
+        let is_installing = self.installing.contains_key(&shard);
+        let Some(group) = self.groups.get_mut(&shard).filter(|group| group.has_work() && !is_installing) else {
+            return Ok(());
+        };
         // Each group has a batch of its own first, so that a bad one can be left out.
         let mut part = Batch::new(batch.view().clone());
         match group.ready(&mut part) {
@@ -68,7 +78,12 @@ impl Store {
         batch: &mut Batch,
         out: &mut StoreReady,
     ) -> Result<(), EngineError> {
-        out.now.extend(ready.now.into_iter().map(send));
+        for outgoing in ready.now {
+            match outgoing.is_snapshot {
+                true => self.send_snapshot(outgoing, batch.view()),
+                false => out.now.push(send(outgoing)),
+            }
+        }
         out.after.extend(ready.after.into_iter().map(send));
         for token in ready.reads {
             out.now.extend(self.answer_read(token, batch.view())?);

@@ -54,6 +54,15 @@ pub enum Fact {
         /// The hash of data and descriptor.
         data: u64,
     },
+    /// A chunk of a snapshot was put aside.
+    Staged {
+        /// The group.
+        shard: ShardId,
+        /// The replica.
+        replica: ReplicaId,
+        /// The chunk's number.
+        chunk: u32,
+    },
     /// A replica's descriptor is another one now: its membership changed, or a snapshot brought it.
     Described {
         /// The replica.

@@ -9,6 +9,7 @@
 mod codec;
 mod data;
 mod prophet;
+mod snapshot;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ pub use prophet::{
     AdminRequest, JoinReply, JoinRequest, MemberInfo, MembershipAsk, OperatorInfo, ProphetReply, ProphetRequest,
     ShardBeat, ShardOrder, ShardStep, StoreBeat, StoreInfo, StoreOrders, StoreState,
 };
+pub use snapshot::{SnapshotAck, SnapshotChunk, SnapshotId, SnapshotRow, SnapshotState};
 
 use crate::types::{Boot, CallId, Epoch, KeyRange, NodeToken, Peer, ReplicaId, ShardId, ShardRoute, StoreId};
 
@@ -53,6 +55,10 @@ pub enum Body {
         /// The message.
         message: RaftMessage,
     },
+    /// Rows of a snapshot.
+    Chunk(Box<SnapshotChunk>),
+    /// The answer to a chunk.
+    ChunkAck(SnapshotAck),
     /// To a replica that is no member any more.
     Removed(Removal),
     /// A store lives: stands for the heartbeats of all its groups that are quiet.

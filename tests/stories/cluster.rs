@@ -7,6 +7,8 @@
 //! - `set S KEY VALUE`, `get S KEY`, `delete S KEY`: a request to that store; `double S KEY VALUE`: a set in two
 //!   copies of one envelope;
 //! - `order S learner|voter T [conf_ver]`: Prophet wants a learner, or a voter, on store T;
+//! - `slow S`: that store turns no more by itself; `turn S N`: it makes N turns; `quick S`: by itself again;
+//! - `lose N`: the next chunk N of a snapshot is lost;
 //! - `compact S N`: how it came about is said by the story: N writes of the key `x` on store S;
 //! - `hush`, `loud`: whether messages are written down.
 
@@ -18,7 +20,7 @@ use matrixkv::{
     raft::GroupConfig,
     store::{Input, Origin, Send, Store, StoreConfig, Ticket},
     types::{Boot, Epoch, Fact, Instant, KeyRange, NodeToken, Peer, PeerRole, ReplicaId, Rng, Shard, ShardId, StoreId},
-    wire::{DataReply, DataRequest, Op, RaftMessage, Refusal, Removal, ShardOrder, ShardStep, StoreOrders},
+    wire::{DataReply, DataRequest, Op, RaftMessage, Refusal, ShardOrder, ShardStep, StoreOrders},
 };
 use protobuf::Message as _;
 
@@ -37,9 +39,10 @@ struct Node {
 #[derive(Default)]
 pub struct Cluster {
     nodes: BTreeMap<u64, Node>,
-    queue: Vec<(u64, u64, RaftMessage)>,
-    removals: Vec<(u64, u64, Removal)>,
+    queue: Vec<(u64, u64, Input)>,
     cut: Vec<u64>,
+    slow: Vec<u64>,
+    lost: Option<u32>,
     tickets: u64,
     now: u64,
     hush: bool,
@@ -66,6 +69,8 @@ fn config() -> StoreConfig {
         value_bytes_max: 1024,
         requests_max: 100,
         shard_capacity: 1 << 20,
+        snapshot_chunk_bytes: 64,
+        snapshot_chunks_max: 4,
         membership_check: std::time::Duration::from_secs(1 << 20),
     }
 }
@@ -93,6 +98,13 @@ impl Cluster {
             "deliver" => self.deliver(said),
             "cut" => self.cut.push(number(1)),
             "mend" => self.cut.retain(|id| *id != number(1)),
+            "slow" => self.slow.push(number(1)),
+            "quick" => {
+                self.slow.retain(|id| *id != number(1));
+                self.turn(number(1), said);
+            }
+            "turn" => (0..number(2)).for_each(|_| assert!(self.turn_once(number(1), said), "{line}: nothing to do")),
+            "lose" => self.lost = Some(number(1) as u32),
             "restart" => self.restart(number(1), said),
             "set" => self.request(number(1), set(words[2], words[3]), None, said),
             "double" => {
@@ -138,7 +150,9 @@ impl Cluster {
         let node = self.nodes.get_mut(&id).unwrap();
         node.boot += 1;
         node.store = open(id, node.boot, &node.engine);
-        self.turn(id, said);
+        if !self.slow.contains(&id) {
+            self.turn(id, said);
+        }
     }
 
     fn request(&mut self, id: u64, op: Op, origin: Option<Origin>, said: &mut String) {
@@ -157,27 +171,37 @@ impl Cluster {
     fn input(&mut self, id: u64, input: Input, said: &mut String) {
         self.now += 1;
         self.nodes.get_mut(&id).unwrap().store.step(Instant(self.now), input);
-        self.turn(id, said);
+        if !self.slow.contains(&id) {
+            self.turn(id, said);
+        }
     }
 
     /// Turns a store until it has nothing to do.
     fn turn(&mut self, id: u64, said: &mut String) {
         for _ in 0..TURNS_MAX {
-            let node = self.nodes.get_mut(&id).unwrap();
-            if !node.store.has_work() {
+            if !self.turn_once(id, said) {
                 return;
-            }
-            let mut batch = Batch::new(node.engine.view().unwrap());
-            let ready = node.store.ready(&mut batch).unwrap();
-            node.engine.commit(batch).unwrap();
-            let released = node.store.advance();
-            assert_eq!(node.store.recount(&node.engine.view().unwrap()).unwrap(), [], "counters of store {id}");
-            ready.facts.iter().for_each(|fact| say_fact(id, fact, said));
-            for send in ready.now.into_iter().chain(ready.after).chain(released) {
-                self.say(id, send, said);
             }
         }
         panic!("store {id} has work for ever");
+    }
+
+    /// False if there is nothing to do.
+    fn turn_once(&mut self, id: u64, said: &mut String) -> bool {
+        let node = self.nodes.get_mut(&id).unwrap();
+        if !node.store.has_work() {
+            return false;
+        }
+        let mut batch = Batch::new(node.engine.view().unwrap());
+        let ready = node.store.ready(&mut batch).unwrap();
+        node.engine.commit(batch).unwrap();
+        let released = node.store.advance();
+        assert_eq!(node.store.recount(&node.engine.view().unwrap()).unwrap(), [], "counters of store {id}");
+        ready.facts.iter().for_each(|fact| say_fact(id, fact, said));
+        for send in ready.now.into_iter().chain(ready.after).chain(released) {
+            self.say(id, send, said);
+        }
+        true
     }
 
     fn say(&mut self, id: u64, send: Send, said: &mut String) {
@@ -186,13 +210,22 @@ impl Cluster {
                 if !self.hush {
                     writeln!(said, "  {id} -> {}: {}", to.0, describe(&message)).unwrap();
                 }
-                self.queue.push((id, to.0, message));
+                self.queue.push((id, to.0, Input::Raft(message)));
+            }
+            Send::Chunk { to, chunk } => {
+                let last = if chunk.is_last { ", the last one" } else { "" };
+                writeln!(said, "  {id} -> {}: chunk {}{last}", to.0, chunk.number).unwrap();
+                self.queue.push((id, to.0, Input::Chunk(chunk)));
+            }
+            Send::ChunkAck { to, ack } => {
+                writeln!(said, "  {id} -> {}: snapshot {:?}", to.0, ack.state).unwrap();
+                self.queue.push((id, to.0, Input::ChunkAck(ack)));
             }
             Send::Reply { ticket, reply } => writeln!(said, "  {id}: request {} {}", ticket.0, answer(&reply)).unwrap(),
             Send::Forget { ticket } => writeln!(said, "  {id}: request {} is a double", ticket.0).unwrap(),
             Send::Removed { to, removal } => {
                 writeln!(said, "  {id} tells {}: {} is removed", to.0, removal.replica).unwrap();
-                self.removals.push((id, to.0, removal));
+                self.queue.push((id, to.0, Input::Removed(removal)));
             }
             Send::AskSplitIds { shard, .. } => writeln!(said, "  {id} asks for ids to split {shard}").unwrap(),
             Send::StoreBeat { .. }
@@ -205,18 +238,16 @@ impl Cluster {
 
     fn deliver(&mut self, said: &mut String) {
         for _ in 0..TURNS_MAX {
-            for (from, to, removal) in std::mem::take(&mut self.removals) {
-                if !self.cut.contains(&from) && !self.cut.contains(&to) {
-                    self.input(to, Input::Removed(removal), said);
-                }
-            }
             let messages = std::mem::take(&mut self.queue);
             if messages.is_empty() {
                 return;
             }
-            for (from, to, message) in messages {
-                if !self.cut.contains(&from) && !self.cut.contains(&to) {
-                    self.input(to, Input::Raft(message), said);
+            for (from, to, input) in messages {
+                if matches!(&input, Input::Chunk(chunk) if Some(chunk.number) == self.lost) {
+                    self.lost = None;
+                    writeln!(said, "  the chunk is lost").unwrap();
+                } else if !self.cut.contains(&from) && !self.cut.contains(&to) {
+                    self.input(to, input, said);
                 }
             }
         }
@@ -255,7 +286,7 @@ fn say_fact(id: u64, fact: &Fact, said: &mut String) {
             writeln!(said, "  {id} splits {} {:?} from {} {:?}", right.id, right.range, left.id, left.range).unwrap()
         }
         Fact::Destroyed { replica, .. } => writeln!(said, "  {id} destroys {replica}").unwrap(),
-        Fact::Described { .. } | Fact::Decision(_) | Fact::Disk(_) => {}
+        Fact::Staged { .. } | Fact::Described { .. } | Fact::Decision(_) | Fact::Disk(_) => {}
     }
 }
 

@@ -39,6 +39,9 @@ macro_rules! stories {
 stories! {
     one_write_on_three_replicas
     a_new_replica_starts_from_a_snapshot
+    a_snapshot_comes_in_chunks
+    a_receiver_that_restarts_begins_anew
+    an_installation_survives_crashes
     a_leader_cut_off_refuses_reads_and_writes_nothing
     a_proposal_of_a_deposed_leader_is_unknown
     a_restart_applies_nothing_twice

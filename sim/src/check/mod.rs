@@ -100,6 +100,8 @@ pub struct Tally {
     pub applied: u64,
     /// Snapshots installed.
     pub snapshots: u64,
+    /// Chunks of snapshots put aside.
+    pub chunks: u64,
     /// Replicas opened, or created.
     pub opened: u64,
     /// Splits applied, on all replicas together.
@@ -204,6 +206,7 @@ impl Inner {
             Fact::BecameLeader { .. } => self.tally.elections += 1,
             Fact::Applied { .. } => self.tally.applied += 1,
             Fact::Installed { .. } => self.tally.snapshots += 1,
+            Fact::Staged { .. } => self.tally.chunks += 1,
             Fact::Opened { .. } => self.tally.opened += 1,
             Fact::Split { .. } => self.tally.splits += 1,
             Fact::Destroyed { .. } => self.tally.destroyed += 1,
@@ -242,7 +245,7 @@ fn worth_telling(fact: &Fact) -> Option<String> {
         Fact::Destroyed { shard, replica } => Some(format!("{replica} of {shard} is destroyed")),
         Fact::Decision(text) => Some(text.clone()),
         Fact::Disk(matrixkv::types::DiskFact::Failed(why)) => Some(format!("the disk failed: {why}")),
-        Fact::Applied { .. } | Fact::Disk(_) => None,
+        Fact::Applied { .. } | Fact::Staged { .. } | Fact::Disk(_) => None,
     }
 }
 

@@ -69,10 +69,13 @@ impl<M: Machine> Group<M> {
         let log = self.raft.store();
         let mut to = applied_in_view.min(self.row.applied).saturating_sub(keep);
         if self.leads() {
-            // A follower more than four windows behind gets a snapshot instead.
-            let matched = self.raft.raft.prs().iter().map(|(_, progress)| progress.matched);
-            let slowest = matched.filter(|matched| matched + 4 * keep > applied_in_view).min();
-            to = to.min(slowest.unwrap_or(to));
+            let needed = self.raft.raft.prs().iter().filter_map(|(_, progress)| match progress.state {
+                // It goes on from there, or from later.
+                raft::ProgressState::Snapshot => Some(progress.pending_snapshot),
+                // A follower more than four windows behind gets a snapshot instead.
+                _ => Some(progress.matched).filter(|matched| matched + 4 * keep > applied_in_view),
+            });
+            to = to.min(needed.min().unwrap_or(to));
         }
         if to < log.truncated() + keep.max(1) || !self.row.is_initialised() {
             return;

@@ -5,6 +5,8 @@ mod quiet;
 mod snapshot;
 mod turn;
 
+pub use snapshot::SnapshotUse;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -40,7 +42,7 @@ const APPLY_BYTES_MAX: u64 = 8 << 20;
 const UNCOMMITTED_BYTES_MAX: u64 = 256 << 20;
 /// Peers outside of the descriptor that are remembered.
 const STRANGERS_MAX: usize = 64;
-/// Election time-outs after which a snapshot that was not acknowledged is held lost and sent again.
+/// Election time-outs without progress after which a snapshot is held lost and sent again.
 const SNAPSHOT_ELECTIONS: usize = 4;
 
 /// A raft message and how to send it.
@@ -50,6 +52,8 @@ pub struct Outgoing {
     pub message: RaftMessage,
     /// Whether it is for the bulk channel.
     pub bulk: bool,
+    /// Whether it promises a snapshot: rows of the view of this turn belong to it.
+    pub is_snapshot: bool,
 }
 
 /// What a turn of a group gives. Everything but `now` and `reads` waits until the batch is durable.
@@ -123,7 +127,9 @@ pub struct Group<M: Machine> {
     early: GroupReady<M::Reply, M::Event>,
     /// Where messages came from: how a replica without data answers.
     heard: BTreeMap<ReplicaId, Peer>,
-    /// Ticks since a snapshot was sent to a follower that has not acknowledged it.
+    /// Snapshot messages that are to be filled from the next view.
+    promised: Vec<Message>,
+    /// Ticks since more of a snapshot has arrived at a follower that needs one.
     snapshot_ticks: BTreeMap<u64, usize>,
     /// Ticks since this group was opened.
     ticks: u64,
@@ -231,6 +237,7 @@ impl<M: Machine> Group<M> {
             outstanding: None,
             early,
             heard: BTreeMap::new(),
+            promised: Vec::new(),
             snapshot_ticks: BTreeMap::new(),
             ticks: 0,
             heard_at: BTreeMap::new(),

@@ -10,7 +10,7 @@ impl<M: Machine> Group<M> {
             || !self.proposals.queued.is_empty()
             || self.may_ask()
             || self.reads.is_due(self.row.applied)
-            || self.raft.store().wants_snapshot().is_some()
+            || !self.promised.is_empty()
             || !self.early.outcomes.is_empty()
             || !self.early.refused_reads.is_empty()
             || !self.early.reads.is_empty()
@@ -27,10 +27,10 @@ impl<M: Machine> Group<M> {
         assert!(self.outstanding.is_none(), "{}: ready before advance", self.shard);
         // The view is as of the last advance, so what was applied then is what it shows.
         let applied_in_view = self.row.applied;
-        self.offer_snapshot(batch.view())?;
         self.flush_proposals();
         self.flush_reads();
         let mut out = std::mem::take(&mut self.early);
+        self.keep_promises(batch.view(), &mut out)?;
         let mut ready = self.raft.ready();
         for state in ready.take_read_states() {
             self.reads.confirm(&state.request_ctx, state.index);
@@ -134,7 +134,8 @@ impl<M: Machine> Group<M> {
     pub(super) fn send(&mut self, messages: Vec<Message>, to: &mut Vec<Outgoing>) {
         for message in messages {
             if message.get_msg_type() == MessageType::MsgSnapshot {
-                self.snapshot_ticks.insert(message.to, 0);
+                self.promised.push(message);
+                continue;
             }
             to.extend(self.address(&message));
         }
@@ -162,7 +163,7 @@ impl<M: Machine> Group<M> {
             _ => None,
         };
         let message = RaftMessage { shard: self.shard, from, to, epoch, range, quiet, message: bytes.into() };
-        Some(Outgoing { message, bulk })
+        Some(Outgoing { message, bulk, is_snapshot })
     }
 
     /// Whether nothing of the log has got to that replica yet, as far as a leader knows.
