@@ -27,7 +27,7 @@ use matrixkv::{
 };
 
 use crate::{
-    check::Invariant,
+    check::{Invariant, down},
     env::{Death, Net, NetworkKind, SimDisk, SimEnv, SimEnvSetup, Trace},
     knobs::{Knobs, Transport},
     plan::Target,
@@ -213,12 +213,20 @@ impl World {
             disk,
             net: self.0.net.clone(),
             trace: self.0.trace.clone(),
-            facts: Arc::new(move |fact: &Fact| world.0.record.observer.fact(node, world.now(), fact)),
+            facts: Arc::new(move |fact: &Fact| world.hear(node, fact)),
             kind: match self.0.knobs.transport {
                 Transport::Datagrams => NetworkKind::Datagrams,
                 Transport::Streams => NetworkKind::Streams,
             },
         })
+    }
+
+    fn hear(&self, node: usize, fact: &Fact) {
+        let Inner { knobs, record, .. } = &*self.0;
+        record.observer.fact(node, self.now(), fact);
+        if let Some(message) = down::judge(knobs.store_down_time, fact) {
+            record.violation(Invariant::Converged, self.now(), format!("node{node}: {message}"));
+        }
     }
 
     /// One life of `node`, from its start to its end.
@@ -369,6 +377,7 @@ impl World {
         assert_eq!(slot.state, State::Down, "node{node} still runs");
         slot.disk = new_disk(&self.0.knobs, node, &self.0.trace);
         slot.lost_folder = true;
+        self.0.record.observer.lost_folder(node);
     }
 
     /// The nodes whose disk lost power inside an operation, and that nobody has killed for it yet.

@@ -168,6 +168,10 @@ impl Prophet {
         });
         for (store, state, silence) in judged.collect::<Vec<_>>() {
             if self.propose(Waiting::Nobody, &Command::SetStoreState { store, state }) {
+                if state == StoreState::Down {
+                    let led_for = self.now.since(self.view.since);
+                    self.early.facts.push(Fact::HeldDown { store, led_for });
+                }
                 self.tell(format!("{store} is {}: silent for {silence:.1?}", state.name()));
             }
         }

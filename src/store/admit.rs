@@ -86,6 +86,12 @@ impl Store {
         let token = self.next_token;
         let group = self.groups.get_mut(&shard).expect("looked up by admit");
         match &op {
+            Op::Get { .. } | Op::Scan { .. }
+                if planted(Bug::ReadAfterRemoval)
+                    && self.tombs.get(&shard).is_some_and(|min_next| group.replica() < *min_next) =>
+            {
+                group.read_as_it_is(token);
+            }
             Op::Get { .. } | Op::Scan { .. } => group.read(token)?,
             Op::Split { .. } => unreachable!("a split has a job of its own"),
             Op::Set { key, value } => {

@@ -13,6 +13,7 @@ use raft::eraftpb::{Message, MessageType};
 use super::{Store, StoreReady};
 use crate::{
     engine::{Batch, EngineError, View},
+    planted::{Bug, planted},
     raft::Group,
     shard::KvMachine,
     types::{Fact, ReplicaId, Shard, ShardId},
@@ -69,7 +70,13 @@ impl Store {
             Some(MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot) if has_room => {
                 self.births.push(Birth::Waiting { shard, replica: to.replica, born: epoch.conf_ver });
             }
-            Some(MessageType::MsgRequestPreVote | MessageType::MsgRequestVote) => self.hold(message.clone()),
+            Some(MessageType::MsgRequestPreVote | MessageType::MsgRequestVote) => {
+                // To be lost, a vote must have been given: where nothing waits, it is given before the split.
+                if planted(Bug::LoseVoteOnSplit) {
+                    self.births.push(Birth::Waiting { shard, replica: to.replica, born: epoch.conf_ver });
+                }
+                self.hold(message.clone());
+            }
             _ => {}
         }
     }

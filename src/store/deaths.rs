@@ -38,7 +38,8 @@ impl Store {
         let Removal { shard, replica, epoch } = removal;
         let Some(group) = self.groups.get(&shard).filter(|_| !self.installing.contains_key(&shard)) else { return };
         let is_meant = group.replica() == replica && epoch.conf_ver > group.conf_ver();
-        if is_meant || planted(Bug::HonourAnyDestroy) {
+        let is_ghost = planted(Bug::ReadAfterRemoval) && self.is_buried(shard, replica);
+        if is_meant && !is_ghost || planted(Bug::HonourAnyDestroy) {
             self.dying.insert(shard);
         }
     }
@@ -75,7 +76,7 @@ impl Store {
             // A leader stays for a while, so that the others learn from it that its removal is committed.
             if group.leads() {
                 self.lingering.insert(shard, 2 * self.config.group.election_ticks);
-            } else if !planted(Bug::ReadAfterRemoval) {
+            } else {
                 self.dying.insert(shard);
             }
         } else if group.leads() && !(planted(Bug::LingeringLearner) && removed.role == PeerRole::Learner) {
@@ -96,11 +97,11 @@ impl Store {
 
     /// Carries out what was decided.
     pub(super) fn bury(&mut self, batch: &mut Batch, out: &mut StoreReady) -> Result<(), EngineError> {
-        if planted(Bug::ReadAfterRemoval) {
-            self.dying.clear();
-        }
         for shard in std::mem::take(&mut self.dying) {
             self.lingering.remove(&shard);
+            if planted(Bug::ReadAfterRemoval) && self.stays_as_ghost(shard) {
+                continue;
+            }
             let Some(group) = self.groups.remove(&shard) else { continue };
             let replica = group.replica();
             group.erase(batch);
@@ -119,6 +120,14 @@ impl Store {
             self.garbage.sweep(batch)?;
         }
         Ok(())
+    }
+
+    /// Only where a bug is planted: a replica that was removed stays until a later one takes its place, and answers reads.
+    fn stays_as_ghost(&mut self, shard: ShardId) -> bool {
+        let Some(replica) = self.groups.get(&shard).map(|group| group.replica()) else { return false };
+        let is_new = !self.is_buried(shard, replica);
+        self.tombs.insert(shard, ReplicaId(replica.0 + 1));
+        is_new
     }
 
     /// From time to time each replica asks Prophet whether it is still a member: learners never vote, and a replica

@@ -15,7 +15,7 @@ use crate::{
     engine::{EngineError, Table, View},
     raft::{GroupRow, Outcome},
     shard::{Command, KvMachine, Reply, Sums},
-    types::{Epoch, Instant, KeyRange, ReplicaId, Shard, ShardId},
+    types::{Epoch, Fact, Instant, KeyRange, ReplicaId, Shard, ShardId},
     wire::{DataReply, Refusal, decode},
 };
 
@@ -246,7 +246,7 @@ impl Store {
                 continue;
             }
             self.search(shard, view, &mut budget, out)?;
-            self.count(shard, view, &mut budget)?;
+            self.count(shard, view, &mut budget, out)?;
         }
         Ok(())
     }
@@ -277,7 +277,13 @@ impl Store {
         Ok(())
     }
 
-    fn count(&mut self, shard: ShardId, view: &View, budget: &mut Budget) -> Result<(), EngineError> {
+    fn count(
+        &mut self,
+        shard: ShardId,
+        view: &View,
+        budget: &mut Budget,
+        out: &mut StoreReady,
+    ) -> Result<(), EngineError> {
         let Some(job) = self.splits.jobs.get_mut(&shard) else { return Ok(()) };
         let Stage::Counting(ids, scan) = &mut job.stage else { return Ok(()) };
         if scan.is_none() {
@@ -296,6 +302,7 @@ impl Store {
         }
         let (left, epoch, (new, replicas)) = (scan.sums.minus(*changed), job.epoch, ids.clone());
         (job.stage, job.since) = (Stage::Splitting, self.now);
+        out.facts.push(Fact::SplitProposed { shard });
         self.propose_split(shard, &Command::Split { epoch, shard: new, replicas, left });
         Ok(())
     }

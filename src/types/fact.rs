@@ -1,7 +1,9 @@
 //! What the machines did, said aloud. The server drops facts; the simulator hashes them into the trace and checks
 //! its invariants on them (FAULTS: E, M, A, R).
 
-use super::{ReplicaId, Shard, ShardId};
+use std::time::Duration;
+
+use super::{ReplicaId, Shard, ShardId, StoreId};
 
 /// Something that happened inside a raft group, or on the way of a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +72,11 @@ pub enum Fact {
         /// The descriptor from now on.
         shard: Shard,
     },
+    /// A leader proposed a split of its shard.
+    SplitProposed {
+        /// The shard.
+        shard: ShardId,
+    },
     /// A replica applied a split of its shard.
     Split {
         /// The replica.
@@ -85,6 +92,13 @@ pub enum Fact {
         shard: ShardId,
         /// The replica.
         replica: ReplicaId,
+    },
+    /// Prophet's leader wants it decided that a store is Down.
+    HeldDown {
+        /// The store.
+        store: StoreId,
+        /// For how long this member has led, by its own clock: nobody is silent for longer.
+        led_for: Duration,
     },
     /// A decision worth a line in the trace, such as an operator of Prophet's or a store's registration.
     Decision(String),

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use matrixkv::types::{Fact, ShardId};
+use matrixkv::types::{Fact, Peer, Shard, ShardId};
 
 use super::{Found, Invariant, ReplicaKey};
 
@@ -56,6 +56,21 @@ impl Logs {
             }
             _ => None,
         }
+    }
+
+    /// A member of one of `shards` that has not applied all that another one has.
+    pub(super) fn laggard<'a>(&self, shards: impl Iterator<Item = &'a Shard>) -> Option<String> {
+        let mut applied = BTreeMap::new();
+        for ((node, shard, replica), index) in &self.applied {
+            applied.insert((*shard, *replica), (*node, *index));
+        }
+        shards.into_iter().find_map(|shard| {
+            let member = |peer: &Peer| applied.get(&(shard.id, peer.replica)).copied();
+            let most = shard.peers.iter().filter_map(member).map(|(_, index)| index).max()?;
+            let behind = |peer: &&Peer| member(peer).is_none_or(|(_, index)| index < most);
+            let peer = shard.peers.iter().find(behind)?;
+            Some(format!("{} of {} has applied {:?} of {most} entries", peer.replica, shard.id, member(peer)))
+        })
     }
 
     /// A replica's index only grows within a life.

@@ -6,12 +6,14 @@
 //! - the same facts give the same violations, in the same order.
 
 pub mod converge;
+pub mod down;
 pub mod durable;
 pub mod election;
 pub mod linear;
 pub mod log;
 pub mod probe;
 pub mod ranges;
+pub mod serving;
 pub mod sums;
 
 use std::{
@@ -22,8 +24,12 @@ use std::{
 };
 
 use matrixkv::types::{Fact, ReplicaId, ShardId};
+use tokio::sync::oneshot;
 
-use crate::check::{election::Elections, log::Logs, ranges::Ranges};
+use crate::{
+    check::{election::Elections, log::Logs, ranges::Ranges},
+    plan::Moment,
+};
 
 /// Violations that are kept; a broken run can have one for each entry.
 const VIOLATIONS_MAX: usize = 16;
@@ -130,6 +136,8 @@ struct Inner {
     elections: Elections,
     logs: Logs,
     ranges: Ranges,
+    /// Who waits for a moment of the next split.
+    waiting: Vec<(Moment, oneshot::Sender<usize>)>,
     tally: Tally,
     violations: Vec<Violation>,
     events: VecDeque<(Duration, String)>,
@@ -151,6 +159,7 @@ impl Observer {
             inner.event(at, format!("node{node}: {text}"));
         }
         let inner = &mut *inner;
+        inner.tell_moment(node, fact);
         let found = inner.elections.fact(node, fact).or_else(|| inner.logs.fact(node, fact));
         let found = found.or_else(|| inner.ranges.fact(node, fact));
         if let Some((invariant, message)) = found {
@@ -171,6 +180,29 @@ impl Observer {
     /// `node` starts a new life: what it applied and did not keep, it may apply again.
     pub fn born(&self, node: usize) {
         self.lock().logs.born(node);
+    }
+
+    /// The node that leads the next shard of whose split this moment comes; `None` where the run ends before.
+    pub async fn next_split(&self, moment: Moment) -> Option<usize> {
+        let (tell, told) = oneshot::channel();
+        self.lock().waiting.push((moment, tell));
+        told.await.ok()
+    }
+
+    /// `node` has lost its folder: nothing lives there any more.
+    pub fn lost_folder(&self, node: usize) {
+        self.lock().ranges.lost_folder(node);
+    }
+
+    /// A replica that was removed and lives on.
+    pub fn lingering(&self) -> Option<String> {
+        self.lock().ranges.lingering()
+    }
+
+    /// A replica that has not applied all that another one of its shard has.
+    pub fn laggard(&self) -> Option<String> {
+        let inner = self.lock();
+        inner.logs.laggard(inner.ranges.shards_now())
     }
 
     /// Who leads, as far as the facts said: of each group the one of the highest term.
@@ -210,8 +242,21 @@ impl Inner {
             Fact::Opened { .. } => self.tally.opened += 1,
             Fact::Split { .. } => self.tally.splits += 1,
             Fact::Destroyed { .. } => self.tally.destroyed += 1,
-            Fact::Decision(text) if text.contains(" is down: silent for") => self.tally.stores_down += 1,
+            Fact::HeldDown { .. } => self.tally.stores_down += 1,
             _ => {}
+        }
+    }
+
+    /// The first replica that applies a split is its leader's.
+    fn tell_moment(&mut self, node: usize, fact: &Fact) {
+        let now = match fact {
+            Fact::SplitProposed { .. } => Moment::Proposed,
+            Fact::Split { right, .. } if !self.ranges.knows(right.id) => Moment::Applied,
+            _ => return,
+        };
+        for (_, waiting) in self.waiting.extract_if(.., |(moment, _)| *moment == now) {
+            // A fault that everything was healed before has left.
+            let _ = waiting.send(node);
         }
     }
 
@@ -245,7 +290,11 @@ fn worth_telling(fact: &Fact) -> Option<String> {
         Fact::Destroyed { shard, replica } => Some(format!("{replica} of {shard} is destroyed")),
         Fact::Decision(text) => Some(text.clone()),
         Fact::Disk(matrixkv::types::DiskFact::Failed(why)) => Some(format!("the disk failed: {why}")),
-        Fact::Applied { .. } | Fact::Staged { .. } | Fact::Disk(_) => None,
+        Fact::Applied { .. }
+        | Fact::Staged { .. }
+        | Fact::SplitProposed { .. }
+        | Fact::HeldDown { .. }
+        | Fact::Disk(_) => None,
     }
 }
 

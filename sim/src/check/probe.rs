@@ -59,7 +59,8 @@ async fn ask(
 /// Whether the cluster is as a healed one must be, right now, and calm; if not, the first thing that is wrong.
 pub async fn is_whole(world: &World) -> Result<(), String> {
     is_replicated(world).await?;
-    converge::judge_operators(&get(world, 1, "/operators").await?)
+    converge::judge_operators(&get(world, 1, "/operators").await?)?;
+    world.record().observer.lingering().map_or(Ok(()), Err)
 }
 
 /// Whether every shard and Prophet's group have all that they should, right now; else the first thing that is wrong. A node that is

@@ -4,6 +4,8 @@
 //! - whoever says a descriptor of a shard and an epoch says the same one; of one replica, the epoch only grows;
 //! - a shard has one replica a store at the most, and a replica id is used for one shard on one store, once;
 //! - a replica is destroyed only when a newer membership is without it, and never comes back.
+//!
+//! Who was removed and lives on is no violation while a run goes on; V demands that nobody does in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +20,8 @@ pub struct Ranges {
     said: BTreeMap<(ShardId, u64, u64), Shard>,
     epochs: BTreeMap<ReplicaKey, Epoch>,
     homes: BTreeMap<ReplicaId, (ShardId, StoreId)>,
+    /// The replica of each shard that lives on a node.
+    living: BTreeMap<(usize, ShardId), ReplicaId>,
     destroyed: BTreeSet<ReplicaKey>,
     /// Whether a range is another one since they were judged last.
     moved: bool,
@@ -41,6 +45,30 @@ impl Ranges {
         found.map(|message| (Invariant::Ranges, message))
     }
 
+    /// Whether anybody has told of this shard.
+    pub(super) fn knows(&self, shard: ShardId) -> bool {
+        self.newest.contains_key(&shard)
+    }
+
+    /// The newest descriptor of every shard.
+    pub(super) fn shards_now(&self) -> impl Iterator<Item = &Shard> {
+        self.newest.values()
+    }
+
+    /// `node` has lost its folder.
+    pub(super) fn lost_folder(&mut self, node: usize) {
+        self.living.retain(|(home, _), _| *home != node);
+    }
+
+    /// A replica that lives although the newest membership of its shard is without it.
+    pub fn lingering(&self) -> Option<String> {
+        self.living.iter().find_map(|((node, shard), replica)| {
+            let newest = self.newest.get(shard)?;
+            let lingers = newest.peer(*replica).is_none();
+            lingers.then(|| format!("{replica} of {shard} lingers on node{node}; its shard is {newest:?}"))
+        })
+    }
+
     /// How many shards there are.
     pub fn shards(&self) -> usize {
         self.newest.len()
@@ -48,6 +76,7 @@ impl Ranges {
 
     fn opened(&mut self, key: ReplicaKey) -> Option<String> {
         let (node, shard, replica) = key;
+        self.living.insert((node, shard), replica);
         self.destroyed
             .contains(&key)
             .then(|| format!("{replica} of {shard} comes back on node{node} after it was destroyed"))
@@ -56,6 +85,7 @@ impl Ranges {
     fn destroy(&mut self, key: ReplicaKey) -> Option<String> {
         let (node, shard, replica) = key;
         self.destroyed.insert(key);
+        self.living.remove(&(node, shard));
         let newest = self.newest.get(&shard)?;
         let is_member = newest.peer(replica).is_some();
         is_member.then(|| format!("{replica} on node{node} is destroyed, and is a member: {newest:?}"))
@@ -149,6 +179,19 @@ mod tests {
         assert_eq!(ranges.fact(1, &described(shard(1, "", "m", 3, 2, &[12]))), None);
         assert_eq!(ranges.fact(0, &Fact::Destroyed { shard: ShardId(1), replica }), None);
         assert_eq!(ranges.shards(), 2);
+    }
+
+    #[test]
+    fn a_replica_that_was_removed_lingers_until_it_is_destroyed() {
+        let mut ranges = Ranges::default();
+        let (shard_id, replica) = (ShardId(1), ReplicaId(11));
+        ranges.fact(0, &Fact::Opened { shard: shard_id, replica, index: 5, rolling: 0 });
+        ranges.fact(0, &described(shard(1, "", "", 1, 1, &[11, 12])));
+        assert_eq!(ranges.lingering(), None);
+        ranges.fact(1, &described(shard(1, "", "", 2, 1, &[12])));
+        assert!(ranges.lingering().is_some());
+        ranges.fact(0, &Fact::Destroyed { shard: shard_id, replica });
+        assert_eq!(ranges.lingering(), None);
     }
 
     #[test]

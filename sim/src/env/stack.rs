@@ -215,7 +215,7 @@ async fn disturb(net: &Net, disks: &[SimDisk], machines: &[NodeId], simulated: D
         match rng.below(5) {
             0 => net.cut(node, (node + 1) % 3),
             1 => net.mend_all(),
-            2 => net.reset_streams(node, (node + 1) % 3),
+            2 => net.reset(node, (node + 1) % 3),
             3 => disks[node].arm_crash(rng.between(1, 40)),
             _ => {
                 let death = if rng.chance(0.5) { Death::Process } else { Death::Power };

@@ -11,10 +11,10 @@ use crate::{
 };
 
 /// No operation of the disk ends for a while.
-pub async fn stall(world: &World, node: Target, lasts: Duration) -> Struck {
+pub async fn stall(world: &World, kind: Kind, node: Target, lasts: Duration) -> Struck {
     let Some(node) = running(world, node) else { return Struck::Skipped };
     world.disk(node).stall_for(lasts);
-    world.record().fault(Kind::DiskStall, world.now(), &format!("node{node} for {lasts:?}"));
+    world.record().fault(kind, world.now(), &format!("node{node} for {lasts:?}"));
     sleep(lasts).await;
     Struck::Yes
 }

@@ -23,7 +23,7 @@ use madsim::{
 use self::{cluster::Drained, network::Network};
 use crate::{
     env::Death,
-    plan::{Fault, Plan, Timed},
+    plan::{Fault, Harm, Kind, Moment, Plan, Target, Timed},
     world::{State, World},
 };
 
@@ -93,10 +93,12 @@ impl Strike {
             Fault::Restart { node, down } => process::restart(world, *node, *down).await,
             Fault::Kill { node, down } => process::kill(world, kind, *node, *down).await,
             Fault::KillLoop { node, lives } => process::kill_loop(world, *node, lives).await,
-            Fault::PowerLoss { node, down } => process::power_loss(world, *node, *down).await,
+            Fault::PowerLoss { node, down } => process::power_loss(world, kind, *node, *down).await,
             Fault::PowerLossAll { down } => process::power_loss_all(world, down).await,
             Fault::ArmedCrash { node, operation, down } => process::armed_crash(world, *node, *operation, *down).await,
-            Fault::Pause { node, lasts } => process::pause(world, *node, *lasts).await,
+            Fault::Pause { node, lasts } => process::pause(world, kind, *node, *lasts).await,
+            Fault::Reset { a, b } => self.network.reset(world, *a, *b).await,
+            Fault::AtSplit { moment, delay, harm, lasts } => self.at_split(*moment, *delay, *harm, *lasts).await,
             Fault::SplitAt { key } => cluster::split_at(world, *key).await,
             Fault::Move { what, group, node } => cluster::move_replica(world, *what, *group, *node).await,
             Fault::Drain { node, lasts } => self.drained.drain(world, *node, *lasts).await,
@@ -106,8 +108,22 @@ impl Strike {
             Fault::Isolate { node, lasts } => self.network.isolate(world, kind, *node, *lasts).await,
             Fault::Split { side, lasts } => self.network.split(world, side, *lasts).await,
             Fault::Links { kind, links, lasts } => self.network.worsen(world, *kind, self.number, *links, *lasts).await,
-            Fault::DiskStall { node, lasts } => disk::stall(world, *node, *lasts).await,
+            Fault::DiskStall { node, lasts } => disk::stall(world, kind, *node, *lasts).await,
             Fault::SlowDisk { node, latency, lasts } => disk::slow(world, *node, *latency, *lasts).await,
+        }
+    }
+    /// Waits for the next split, and harms its leader.
+    async fn at_split(&self, moment: Moment, delay: Duration, harm: Harm, lasts: Duration) -> Struck {
+        let (world, kind) = (&self.world, Kind::AtSplit);
+        let Some(node) = world.record().observer.next_split(moment).await else { return Struck::Skipped };
+        sleep(delay).await;
+        let node = Target::Node(node);
+        match harm {
+            Harm::Kill => process::kill(world, kind, node, lasts).await,
+            Harm::PowerLoss => process::power_loss(world, kind, node, lasts).await,
+            Harm::Pause => process::pause(world, kind, node, lasts).await,
+            Harm::Isolate => self.network.isolate(world, kind, node, lasts).await,
+            Harm::DiskStall => disk::stall(world, kind, node, lasts).await,
         }
     }
 }

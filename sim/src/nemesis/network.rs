@@ -13,7 +13,7 @@ use crate::{
     env::Policy,
     knobs::Links,
     plan::{Kind, Target},
-    world::World,
+    world::{State, World},
 };
 
 /// What acts on the network now. Cheap to clone; all clones are one.
@@ -71,6 +71,21 @@ impl Network {
     /// Cuts one side off.
     pub async fn split(&self, world: &World, side: &[usize], lasts: Duration) -> Struck {
         self.cut_sides(world, Kind::Split, side, &others(world, side), lasts).await
+    }
+
+    /// Breaks all connections between two nodes, and counts the groups that lost their leader for it.
+    pub async fn reset(&self, world: &World, a: usize, b: usize) -> Struck {
+        if a == b || [a, b].iter().any(|node| world.state(*node) != State::Up) {
+            return Struck::Skipped;
+        }
+        let before = world.record().observer.leaders();
+        world.net().reset(a, b);
+        world.record().fault(Kind::Reset, world.now(), &format!("node{a} | node{b}"));
+        sleep(world.knobs().election_timeout() * 2).await;
+        let after: BTreeMap<_, _> = world.record().observer.leaders().into_iter().collect();
+        let lost = before.iter().filter(|(shard, leader)| after.get(shard) != Some(leader)).count();
+        world.record().count("leaders that changed after a reset", lost as u64);
+        Struck::Yes
     }
 
     /// Makes all links worse.

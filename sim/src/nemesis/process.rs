@@ -69,13 +69,13 @@ pub async fn kill_loop(world: &World, node: Target, lives: &[Duration]) -> Struc
 }
 
 /// A node loses power.
-pub async fn power_loss(world: &World, node: Target, down: Duration) -> Struck {
+pub async fn power_loss(world: &World, kind: Kind, node: Target, down: Duration) -> Struck {
     let Some(node) = world.resolve(node) else { return Struck::Skipped };
     if !world.kill(node, Death::Power).await {
         return Struck::Skipped;
     }
     world.lose_power(node);
-    world.record().fault(Kind::PowerLoss, world.now(), &format!("node{node} for {down:?}"));
+    world.record().fault(kind, world.now(), &format!("node{node} for {down:?}"));
     sleep(down).await;
     world.restart(node);
     Struck::Yes
@@ -120,10 +120,10 @@ pub async fn armed_crash(world: &World, node: Target, operation: u64, down: Dura
 }
 
 /// A process stands still.
-pub async fn pause(world: &World, node: Target, lasts: Duration) -> Struck {
+pub async fn pause(world: &World, kind: Kind, node: Target, lasts: Duration) -> Struck {
     let Some(node) = world.resolve(node) else { return Struck::Skipped };
     let Some(life) = world.pause(node) else { return Struck::Skipped };
-    world.record().fault(Kind::Pause, world.now(), &format!("node{node} for {lasts:?}"));
+    world.record().fault(kind, world.now(), &format!("node{node} for {lasts:?}"));
     sleep(lasts).await;
     world.resume(node, life);
     Struck::Yes

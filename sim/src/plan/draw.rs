@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use matrixkv::types::Rng;
 
-use super::{CONTACT_MARGIN, EMPTY_PATIENCE, Fault, Kind, Move, Plan, Quiet, Target, Timed};
+use super::{CONTACT_MARGIN, EMPTY_PATIENCE, Fault, Harm, Kind, Moment, Move, Plan, Quiet, Target, Timed};
 use crate::knobs::{Knobs, Links, dice};
 
 impl Plan {
@@ -36,7 +36,7 @@ impl Plan {
     fn make_quiet(&mut self, knobs: &Knobs) {
         let Some(quiet) = self.quiet(knobs) else { return };
         self.faults.retain(|Timed { at, fault }| {
-            let over_before = *at + fault.lasts() + CONTACT_MARGIN < quiet.from;
+            let over_before = !fault.waits() && *at + fault.lasts() + CONTACT_MARGIN < quiet.from;
             fault.kind() == Kind::EmptyFolder || over_before || *at > quiet.until
         });
     }
@@ -51,6 +51,8 @@ impl Kind {
             Kind::CutPair | Kind::CutOneWay | Kind::Isolate | Kind::Split => (0.4, 3),
             Kind::Loss | Kind::Delay | Kind::Duplicate | Kind::Reorder => (0.4, 2),
             Kind::DiskStall | Kind::SlowDisk => (0.3, 2),
+            Kind::Reset => (0.4, 4),
+            Kind::AtSplit => (0.6, 6),
             Kind::KillLoop | Kind::PowerLossAll => (0.25, 2),
             Kind::SplitAt | Kind::TransferLeader | Kind::AddReplica | Kind::RemoveReplica => (0.4, 4),
             Kind::Drain => (0.3, 2),
@@ -79,6 +81,8 @@ impl Kind {
             Kind::Loss | Kind::Delay | Kind::Duplicate | Kind::Reorder => {
                 Fault::Links { kind: self, links: draw_links(self, knobs.links, rng), lasts }
             }
+            Kind::Reset => draw_pair(knobs, rng, |a, b| Fault::Reset { a, b }),
+            Kind::AtSplit => draw_at_split(knobs, rng),
             Kind::DiskStall => Fault::DiskStall { node, lasts },
             Kind::SlowDisk => {
                 let latency = Duration::from_millis(rng.between(5, 60));
@@ -127,6 +131,19 @@ fn draw_lasts(rng: &mut Rng, low_ms: u64, high_ms: u64) -> Duration {
 /// From half an election time-out to ten.
 fn draw_pause(knobs: &Knobs, rng: &mut Rng) -> Duration {
     knobs.election_timeout() * rng.between(5, 100) as u32 / 10
+}
+
+/// Soon after the moment, within what a commit or a message takes. Half of them last about as long as an election, so that
+/// some groups have a new leader when they are over and some have not.
+fn draw_at_split(knobs: &Knobs, rng: &mut Rng) -> Fault {
+    let moment = if rng.chance(0.5) { Moment::Proposed } else { Moment::Applied };
+    let harms = [Harm::Kill, Harm::PowerLoss, Harm::Pause, Harm::Pause, Harm::Isolate, Harm::Isolate, Harm::DiskStall];
+    let harm = harms[rng.below(harms.len() as u64) as usize];
+    let doublings = rng.below(7);
+    let delay = Duration::from_micros(rng.between(0, 500 << doublings));
+    let about_an_election = knobs.election_timeout() * rng.between(10, 25) as u32 / 10;
+    let lasts = if rng.chance(0.5) { about_an_election } else { draw_lasts(rng, 100, 6000) };
+    Fault::AtSplit { moment, delay, harm, lasts }
 }
 
 fn draw_lives(rng: &mut Rng) -> Vec<Duration> {
@@ -193,7 +210,7 @@ mod tests {
             let (knobs, plan) = plan(seed);
             let Some(quiet) = plan.quiet(&knobs) else { continue };
             for Timed { at, fault } in &plan.faults {
-                let apart = *at + fault.lasts() < quiet.from || *at > quiet.until;
+                let apart = !fault.waits() && *at + fault.lasts() < quiet.from || *at > quiet.until;
                 assert!(apart || fault.kind() == Kind::EmptyFolder, "seed {seed}: {fault} at {at:?} in {quiet:?}");
             }
         }

@@ -45,6 +45,8 @@ kinds! {
     CutLeader = "cut-leader",
     /// Two sides do not hear each other.
     Split = "split",
+    /// The connections between two nodes break.
+    Reset = "reset",
     /// Envelopes are lost.
     Loss = "loss",
     /// Envelopes take long.
@@ -59,6 +61,8 @@ kinds! {
     SlowDisk = "slow-disk",
     /// An operator splits a shard.
     SplitAt = "split-at",
+    /// Something happens to the leader of a shard that is just being split.
+    AtSplit = "at-split",
     /// An operator moves a leadership.
     TransferLeader = "transfer-leader",
     /// An operator adds a replica.

@@ -51,6 +51,30 @@ pub enum Move {
     Remove,
 }
 
+/// A moment of a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Its leader has proposed it.
+    Proposed,
+    /// The first replica, which is its leader's, has applied it.
+    Applied,
+}
+
+/// What happens to the leader of a shard that is being split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// Its process dies.
+    Kill,
+    /// It loses power.
+    PowerLoss,
+    /// It stands still.
+    Pause,
+    /// It and the others do not hear each other.
+    Isolate,
+    /// Its disk stands still.
+    DiskStall,
+}
+
 /// One fault.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
@@ -135,6 +159,13 @@ pub enum Fault {
         /// How long.
         lasts: Duration,
     },
+    /// Every connection between two nodes breaks, in the midst of what is under way; it may be made anew at once.
+    Reset {
+        /// One.
+        a: usize,
+        /// The other.
+        b: usize,
+    },
     /// All links get worse.
     Links {
         /// As what this is counted.
@@ -164,6 +195,17 @@ pub enum Fault {
     SplitAt {
         /// Which of the clients' keys.
         key: usize,
+    },
+    /// Waits for the next split, and harms its leader then.
+    AtSplit {
+        /// For which moment of it.
+        moment: Moment,
+        /// How long after it.
+        delay: Duration,
+        /// What happens.
+        harm: Harm,
+        /// How long it lasts.
+        lasts: Duration,
     },
     /// An operator moves a leadership or a replica.
     Move {
@@ -206,11 +248,22 @@ pub struct Quiet {
     pub until: Duration,
 }
 
+/// A stretch of time in which every key must be read and written, whatever happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// Its start.
+    pub from: Duration,
+    /// Its end.
+    pub until: Duration,
+}
+
 /// All faults of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Ascending by time.
     pub faults: Vec<Timed>,
+    /// When progress is demanded although faults go on. Random plans demand none.
+    pub serving: Vec<Serving>,
     /// When everything is healed for good.
     pub heal_at: Duration,
     /// When the clients stop.
@@ -220,13 +273,20 @@ pub struct Plan {
 impl Plan {
     /// A plan without any fault.
     pub fn empty(length: Duration) -> Self {
-        Self { faults: Vec::new(), heal_at: length * 3 / 4, end_at: length }
+        Self { faults: Vec::new(), serving: Vec::new(), heal_at: length * 3 / 4, end_at: length }
     }
 
     /// This plan with one more fault, at `at`.
     pub fn with(mut self, at: Duration, fault: Fault) -> Self {
         self.faults.push(Timed { at, fault });
         self.faults.sort_by_key(|timed| timed.at);
+        self
+    }
+
+    /// This plan with the demand that every key is read and written between `from` and `until`.
+    pub fn must_serve(mut self, from: Duration, until: Duration) -> Self {
+        assert!(from < until, "time goes forward");
+        self.serving.push(Serving { from, until });
         self
     }
 
@@ -253,6 +313,8 @@ impl Fault {
             Fault::Isolate { node: Target::Node(_), .. } => Kind::Isolate,
             Fault::Isolate { .. } => Kind::CutLeader,
             Fault::Split { .. } => Kind::Split,
+            Fault::Reset { .. } => Kind::Reset,
+            Fault::AtSplit { .. } => Kind::AtSplit,
             Fault::Links { kind, .. } => *kind,
             Fault::DiskStall { .. } => Kind::DiskStall,
             Fault::SlowDisk { .. } => Kind::SlowDisk,
@@ -265,6 +327,11 @@ impl Fault {
         }
     }
 
+    /// Whether it waits for an occasion, so that nobody knows when it happens.
+    pub fn waits(&self) -> bool {
+        matches!(self, Fault::AtSplit { .. })
+    }
+
     /// How long it lasts, as planned.
     pub fn lasts(&self) -> Duration {
         match self {
@@ -274,7 +341,7 @@ impl Fault {
             | Fault::ArmedCrash { down, .. }
             | Fault::EmptyFolder { down } => *down,
             Fault::KillLoop { lives, .. } => lives.iter().sum::<Duration>() * 2,
-            Fault::SplitAt { .. } | Fault::Move { .. } => Duration::ZERO,
+            Fault::SplitAt { .. } | Fault::Move { .. } | Fault::Reset { .. } => Duration::ZERO,
             Fault::PowerLossAll { down } => down.iter().max().copied().unwrap_or_default(),
             Fault::Pause { lasts, .. }
             | Fault::CutPair { lasts, .. }
@@ -284,6 +351,7 @@ impl Fault {
             | Fault::Links { lasts, .. }
             | Fault::DiskStall { lasts, .. }
             | Fault::Drain { lasts, .. }
+            | Fault::AtSplit { lasts, .. }
             | Fault::SlowDisk { lasts, .. } => *lasts,
         }
     }
@@ -315,9 +383,11 @@ impl fmt::Display for Fault {
             Fault::CutPair { a, b, .. } => write!(f, "node{a} | node{b}")?,
             Fault::CutOneWay { from, to, .. } => write!(f, "node{from} -x-> node{to}")?,
             Fault::Split { side, .. } => write!(f, "nodes {side:?} | the others")?,
+            Fault::Reset { a, b } => write!(f, "node{a} | node{b}")?,
             Fault::Links { links, .. } => write!(f, "{links}")?,
             Fault::SlowDisk { node, latency, .. } => write!(f, "{node}, {latency:?} an operation")?,
             Fault::SplitAt { key } => write!(f, "at key {key}")?,
+            Fault::AtSplit { moment, delay, harm, .. } => write!(f, "{harm:?} {delay:?} after {moment:?}")?,
             Fault::Move { group, node, .. } => write!(f, "group {group}, node{node}")?,
             Fault::Drain { node, .. } => write!(f, "node{node}")?,
             Fault::EmptyFolder { .. } => write!(f, "node0")?,

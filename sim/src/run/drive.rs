@@ -43,6 +43,9 @@ pub async fn drive(knobs: Knobs, plan: Plan, record: Record, trace: Trace) -> En
     }
     let reads_from = if whole { read_all(&world, 0, "all nodes are up").await } else { None };
     if reads_from.is_some() {
+        demand_everything_everywhere(&world).await;
+    }
+    if reads_from.is_some() {
         lose_a_leader(&world).await;
     }
     if whole {
@@ -92,6 +95,20 @@ async fn read_all(world: &World, reader: usize, when: &str) -> Option<Duration> 
             world.record().violation(Invariant::Converged, world.now(), message);
             None
         }
+    }
+}
+
+/// V: nobody writes any more, so every replica has all that any has. (One that never catches up serves nobody, and only
+/// shows when the others are gone.)
+async fn demand_everything_everywhere(world: &World) {
+    let bound = world.knobs().election_timeout() * 20 + Duration::from_secs(5);
+    let until = world.now() + bound;
+    while let Some(laggard) = world.record().observer.laggard().filter(|_| !world.lost_a_folder()) {
+        if world.now() >= until {
+            let message = format!("{bound:?} after the last write, {laggard}");
+            return world.record().violation(Invariant::Converged, world.now(), message);
+        }
+        sleep(Duration::from_millis(50)).await;
     }
 }
 

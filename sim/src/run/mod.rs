@@ -25,7 +25,7 @@ pub use record::Record;
 pub use report::{Report, Verdict};
 
 use crate::{
-    check::{Invariant, durable, linear},
+    check::{Invariant, durable, linear, serving},
     env::Trace,
     history::{Event, HistoryWriter},
     knobs::Knobs,
@@ -87,7 +87,7 @@ fn run_here(options: Options) -> Report {
         }
     };
     let history = record.take_history();
-    let undecided = judge(&record, &history, end);
+    let undecided = judge(&options, &record, &history, end);
     write_files(&options, &history, &trace);
     let (violations, events) = record.observer.finish();
     Report {
@@ -113,13 +113,16 @@ fn simulate(options: &Options, record: &Record, trace: &Trace) -> drive::End {
     end
 }
 
-/// What can be said only when the history is complete: L and D.
-fn judge(record: &Record, history: &[Event], end: drive::End) -> Option<String> {
+/// What can be said only when the history is complete: L, D, and the progress that the plan demands.
+fn judge(options: &Options, record: &Record, history: &[Event], end: drive::End) -> Option<String> {
     let at = end.simulated;
     if let Some(from) = end.reads_from {
         let lost = durable::check(history, from.as_nanos() as u64).expect("our own history is sound");
         lost.into_iter().for_each(|message| record.violation(Invariant::Durable, at, message));
     }
+    let keys = (0..options.knobs.keys).map(|key| options.knobs.key(key));
+    let missing = serving::check(history, keys, &options.plan.serving).expect("our own history is sound");
+    missing.into_iter().for_each(|message| record.violation(Invariant::Converged, at, message));
     match linear::check(history) {
         linear::Judgement::Linearizable => None,
         linear::Judgement::Violated(message) => {

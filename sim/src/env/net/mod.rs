@@ -100,9 +100,12 @@ impl Net {
         self.with(|fabric, _| fabric.links.set_default_policy(policy));
     }
 
-    /// Breaks every byte stream between two nodes, in the midst of what is under way.
-    pub fn reset_streams(&self, a: usize, b: usize) {
-        self.with(|fabric, now| fabric.reset_between(now, a, b));
+    /// Breaks every connection between two nodes, streams and sessions, in the midst of what is under way.
+    pub fn reset(&self, a: usize, b: usize) {
+        self.with(|fabric, now| {
+            fabric.reset_between(now, a, b);
+            fabric.lose_sessions_across(now, (a, b));
+        });
     }
 
     /// `node` is dead from now on, until a [`super::SimEnv`] is made for it. To be called before its tasks are dropped.

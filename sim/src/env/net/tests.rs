@@ -344,7 +344,7 @@ fn a_reset_comes_in_the_midst_of_what_was_written() {
             let mut stream = here.connect("node1:80").await.unwrap();
             let (mut other, _) = listener.accept().await.unwrap();
             stream.write_all(&[1; 1000]).await.unwrap();
-            world.net.reset_streams(0, 1);
+            world.net.reset(0, 1);
             let mut received = Vec::new();
             let error = other.read_to_end(&mut received).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
