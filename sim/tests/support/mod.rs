@@ -1,0 +1,70 @@
+//! What the named scenarios share: knobs, and what they demand of a run.
+
+#![allow(dead_code, reason = "each file of scenarios uses a part of it")]
+
+use std::time::Duration;
+
+use matrixkv_sim::{
+    knobs::{Knobs, LONG_DOWN_TIME, Transport},
+    plan::{Fault, Plan},
+    run::{Options, Report, Verdict, run},
+};
+
+/// How long a scenario is, unless it says otherwise.
+pub const LENGTH: Duration = Duration::from_secs(40);
+
+/// So many seconds.
+pub fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// So many milliseconds.
+pub fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// The knobs of a seed, with clients that leave no pause and quick links, so that something is always under way.
+pub fn busy(seed: u64) -> Knobs {
+    let knobs = Knobs::draw(seed);
+    Knobs { clients: 8, think_max: millis(10), transport: Transport::Datagrams, ..knobs }
+}
+
+/// One shard of all keys that splits until each key has one of its own, five nodes, busy clients.
+pub fn splitting(seed: u64) -> Knobs {
+    let starts = vec![Duration::ZERO; 5];
+    Knobs { nodes: 5, starts, keys: 20, shards: 1, shard_capacity: 64, value_bytes_max: 200, ..busy(seed) }
+}
+
+/// No shard splits, and stores and replicas are missed after two seconds.
+pub fn moving(seed: u64) -> Knobs {
+    let short = millis(2000);
+    Knobs { shards: 6, shard_capacity: 64 << 20, peer_down_time: short, store_down_time: short, ..splitting(seed) }
+}
+
+/// Nobody is missed before the run ends: what is away comes back to what it had.
+pub fn patient(knobs: Knobs) -> Knobs {
+    Knobs { peer_down_time: LONG_DOWN_TIME, store_down_time: LONG_DOWN_TIME, ..knobs }
+}
+
+/// Clients prefer no key: for demands that each is served soon.
+pub fn fair(knobs: Knobs) -> Knobs {
+    Knobs { skew: 1, request_deadline: secs(1), ..knobs }
+}
+
+/// All invariants hold.
+pub fn must_hold(knobs: Knobs, plan: Plan) -> Report {
+    let report = run(Options::of_plan(knobs, plan));
+    assert_eq!(report.verdict(), Verdict::Passed, "{report}");
+    report
+}
+
+/// What the scenario is about did happen.
+pub fn at_least(report: &Report, counter: &str, times: u64) {
+    let counted = report.counters.get(counter);
+    assert!(counted >= times, "{counter}: {counted} instead of {times}\n{report}");
+}
+
+/// The same fault every `period` from `from` on, `times` times.
+pub fn repeated(from: Duration, period: Duration, times: u32, fault: impl Fn(u32) -> Fault) -> Plan {
+    (0..times).fold(Plan::empty(LENGTH), |plan, n| plan.with(from + period * n, fault(n)))
+}
