@@ -227,4 +227,6 @@ pub const KEYS: &[KeyInfo] = &[
         "reads of one store that wait for their read index"),
     key("limits.snapshot-bytes-max", r#""128MB""#, Size(KB, GB),
         "longest snapshot of one shard that is made or taken"),
+    key("limits.file-slack-max", r#""64MB""#, Size(1, TB),
+        "free bytes of a data file over which it is compacted at the start, if more than half of it is free"),
 ];
