@@ -30,7 +30,6 @@ pub fn serve(args: NodeArgs) -> ExitCode {
         eprintln!("matrixkv: --addr = {:?}: {error}", args.addr);
         return ExitCode::from(2);
     }
-    tracing::warn!(bytes = args.shard_capacity, "--shard-capacity has no effect yet: shards do not split");
     let options = NodeOptions { config, http_address: args.addr, shard_capacity: args.shard_capacity };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system has threads");
     let outcome = runtime.block_on(run(options));
