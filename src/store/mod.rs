@@ -16,6 +16,7 @@ mod births;
 mod deaths;
 mod doubles;
 mod garbage;
+mod inspect;
 mod io;
 mod messages;
 mod ranges;
@@ -27,6 +28,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use doubles::{Doubles, Origin};
+pub use inspect::{Inspection, inspect};
 pub use io::{Input, Send, StatusChange, StoreConfig, StoreReady, StoreStatus, Ticket};
 
 use self::{garbage::Garbage, ranges::Ranges, split::Splits};
