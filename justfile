@@ -45,6 +45,16 @@ unicode:
     cargo build --release
     bash .ci/unicode.sh
 
+# The same file into some thousand shards, a node killed meanwhile; CALM=60 is shorter
+shards:
+    cargo build --release
+    bash .ci/shards.sh
+
+# What README.md says of many shards, measured here
+figures:
+    cargo build --release
+    bash .ci/figures.sh
+
 # The image `matrixkv`
 docker:
     bash docker/build.sh

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use matrixkv::cli::{Cli, Command, ConfigCommand, config, ctl, demo, serve};
+use matrixkv::cli::{Cli, Command, ConfigCommand, config, ctl, demo, inspect, serve};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         None => serve::serve(cli.node),
         Some(Command::Demo(args)) => demo::demo(args),
         Some(Command::Ctl(args)) => ctl::ctl(args),
+        Some(Command::Inspect(args)) => inspect::inspect(&args),
         Some(Command::Config { command: ConfigCommand::Check { file } }) => config::check(&file),
         Some(Command::Config { command: ConfigCommand::Default }) => config::default(),
     }

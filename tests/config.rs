@@ -72,6 +72,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("limits.frame-bytes-max", r#""512MB""#),
     ("limits.proposals-pending-max", "1"),
     ("limits.reads-pending-max", "1"),
+    ("limits.file-slack-max", r#""1MB""#),
 ];
 
 fn read(text: &str) -> Result<(Config, Vec<Warning>), ConfigError> {

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::Path};
 use bytes::Bytes;
 use matrixkv::{
     engine::{Batch, Engine, EngineError, Table},
-    env::Disk,
+    env::{Disk, File},
 };
 use memory::MemoryDisk;
 use proptest::prelude::*;
@@ -38,6 +38,37 @@ fn another_format_is_refused() {
     drop(engine);
     let error = Engine::open(&disk, path).err().unwrap();
     assert!(matches!(error, EngineError::Format { found: 7, .. }), "{error}");
+}
+
+#[test]
+fn a_file_that_is_mostly_free_shrinks_when_it_is_opened() {
+    let (disk, path) = (MemoryDisk::default(), Path::new(FILE));
+    let engine = Engine::open(&disk, path).unwrap();
+    let keys = || (0..200u8).map(|key| vec![key]);
+    let mut batch = Batch::new(engine.view().unwrap());
+    keys().for_each(|key| batch.put(Table::Data, key, Bytes::from(vec![1; 20_000])));
+    engine.commit(batch).unwrap();
+    drop(engine);
+
+    let length = || disk.open(path).unwrap().len().unwrap();
+    let full = length();
+    let (engine, compaction) = Engine::open_compact(&disk, path, 1).unwrap();
+    assert_eq!((compaction, length()), (None, full), "most of it is in use");
+    let mut batch = Batch::new(engine.view().unwrap());
+    keys().skip(10).for_each(|key| batch.delete(Table::Data, key));
+    engine.commit(batch).unwrap();
+    drop(engine);
+
+    let (engine, compaction) = Engine::open_compact(&disk, path, full).unwrap();
+    assert_eq!(compaction, None, "no more is free than the limit");
+    drop(engine);
+    let (engine, compaction) = Engine::open_compact(&disk, path, full / 2).unwrap();
+    let compaction = compaction.unwrap();
+    assert!(compaction.after < full / 4 && compaction.after == length(), "{full} bytes: {compaction:?}");
+    let rows = engine.view().unwrap().scan(Table::Data, &[], &[]).unwrap().count();
+    assert_eq!(rows, 10);
+    drop(engine);
+    assert_eq!(Engine::open_compact(&disk, path, 1).unwrap().1, None, "there is nothing left to give back");
 }
 
 proptest! {

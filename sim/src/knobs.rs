@@ -104,6 +104,8 @@ pub struct Knobs {
     pub founding_wait: Duration,
     /// The shortest and the longest time that a disk operation takes.
     pub disk_latency: (Duration, Duration),
+    /// `[limits] file-slack-max`.
+    pub file_slack_max: u64,
     /// How messages between nodes travel.
     pub transport: Transport,
     /// How envelopes travel while no fault says otherwise.
@@ -168,6 +170,8 @@ impl Knobs {
                 &mut disk,
                 &[(micros(20), micros(100)), (micros(50), millis(2)), (millis(1), millis(8))],
             ),
+            // From every start to none: a file is a few hundred kilobytes, and grows by doubling.
+            file_slack_max: pick(&mut dice(seed, "slack"), &[1, 256 << 10, 64 << 20]),
             transport: if net.chance(0.2) { Transport::Streams } else { Transport::Datagrams },
             links: draw_links(&mut net),
             starts: draw_starts(seed, nodes),
@@ -237,7 +241,7 @@ impl Knobs {
              [prophet]\nname = \"{host}\"\nfounding-wait = {founding}\n{membership}{etcd}\
              [prophet.schedule]\nmax-container-down-time = {store_down}\n\
              [prophet.replication]\nmax-replicas = {replicas}\ninitial-split-keys = {splits:?}\n\
-             [limits]\nrequest-deadline = {deadline}\n",
+             [limits]\nrequest-deadline = {deadline}\nfile-slack-max = {slack}\n",
             tick = ms(self.tick),
             heartbeat = self.heartbeat_ticks,
             election = self.election_ticks,
@@ -256,6 +260,7 @@ impl Knobs {
             replicas = self.replicas(),
             splits = self.split_keys(),
             deadline = ms(self.request_deadline),
+            slack = self.file_slack_max,
         )
     }
 }
@@ -345,7 +350,11 @@ impl fmt::Display for Knobs {
             self.membership_check,
             self.founding_wait
         )?;
-        writeln!(f, "  disk    {:?} to {:?} an operation", self.disk_latency.0, self.disk_latency.1)?;
+        writeln!(
+            f,
+            "  disk    {:?} to {:?} an operation, files compacted over {} free bytes",
+            self.disk_latency.0, self.disk_latency.1, self.file_slack_max
+        )?;
         write!(f, "  network {:?}, {}", self.transport, self.links)
     }
 }

@@ -54,6 +54,7 @@ struct Victim {
     /// How undecided batches ended: absent, there.
     decided: (u64, u64),
     opened_dead: u64,
+    compacted: u64,
 }
 
 impl Victim {
@@ -66,6 +67,7 @@ impl Victim {
             deaths: BTreeMap::new(),
             decided: (0, 0),
             opened_dead: 0,
+            compacted: 0,
         }
     }
 
@@ -78,7 +80,15 @@ impl Victim {
             Death::Error => self.disk.arm_error(operation),
             Death::Kill => {}
         }
-        let engine = Engine::open(&self.disk.mount(), &path());
+        // Often through a compaction, which is a good place to die in.
+        let engine = if self.dice.chance(0.4) {
+            Engine::open_compact(&self.disk.mount(), &path(), 1).map(|(engine, done)| {
+                self.compacted += u64::from(done.is_some());
+                engine
+            })
+        } else {
+            Engine::open(&self.disk.mount(), &path())
+        };
         match &engine {
             Ok(engine) => {
                 self.check(engine);
@@ -181,6 +191,7 @@ fn run(seed: u64) -> (Victim, u64) {
 #[test]
 fn a_commit_is_durable_as_a_whole_or_absent_as_a_whole() {
     let (mut deaths, mut decided, mut opened_dead, mut lost) = (BTreeMap::new(), (0, 0), 0, 0);
+    let mut compacted = 0;
     for seed in 0..SEEDS {
         let (victim, _) = run(seed);
         for (death, count) in victim.deaths {
@@ -188,9 +199,11 @@ fn a_commit_is_durable_as_a_whole_or_absent_as_a_whole() {
         }
         decided = (decided.0 + victim.decided.0, decided.1 + victim.decided.1);
         opened_dead += victim.opened_dead;
+        compacted += victim.compacted;
         lost += victim.disk.counters().bytes_lost;
     }
     println!("{deaths:?}; absent, there: {decided:?}; died while opening: {opened_dead}; bytes lost: {lost}");
+    println!("{compacted} compactions were survived");
     // Without these the test would have asked nothing.
     assert!(decided.0 > 50 && decided.1 > 50 && opened_dead > 50 && lost > 100_000);
 }
@@ -219,6 +232,64 @@ fn an_engine_that_died_while_it_made_its_file_opens_again() {
     }
     println!("{created} creations");
     assert!(created > 8 * 10);
+}
+
+/// A file of about two megabytes that is mostly free, and its rows.
+fn mostly_free(disk: &SimDisk) -> Rows {
+    let engine = Engine::open(&disk.mount(), &path()).expect("nothing stands in the way");
+    let change = |keys: std::ops::Range<u64>, value: Option<&Bytes>| {
+        let mut batch = Batch::new(engine.view().expect("it can be read"));
+        for key in keys.map(|key| key.to_be_bytes().to_vec()) {
+            match value {
+                Some(value) => batch.put(Table::Data, key, value.clone()),
+                None => batch.delete(Table::Data, key),
+            }
+        }
+        engine.commit(batch).expect("nothing stands in the way");
+    };
+    change(0..500, Some(&Bytes::from(vec![7; 3_000])));
+    change(0..470, None);
+    rows(&engine).expect("it can be read")
+}
+
+/// Opens the file through a compaction with the power cut inside `operation`, then looks at what is left of `before`.
+/// Whether all was done before the power went.
+fn cut_inside_a_compaction(disk: &SimDisk, operation: u64, before: &Rows) -> bool {
+    disk.arm_crash(operation);
+    let opened = Engine::open_compact(&disk.mount(), &path(), 1);
+    if let Ok((engine, compaction)) = &opened {
+        let compaction = compaction.expect("most of it is free");
+        assert!(compaction.after < compaction.before / 2, "{compaction:?}");
+        assert_eq!(rows(engine).expect("it can be read"), *before);
+    }
+    let done = opened.is_ok();
+    disk.fence();
+    drop(opened);
+    disk.power_loss();
+    disk.revive();
+    // What the cut left opens, holds every row, and can be compacted.
+    let (engine, _) = Engine::open_compact(&disk.mount(), &path(), 1).expect("it opens whatever is left");
+    assert_eq!(rows(&engine).expect("it can be read"), *before, "after a cut at operation {operation}");
+    done
+}
+
+#[test]
+fn a_power_cut_inside_a_compaction_loses_nothing() {
+    let (mut cuts, mut lost) = (0, 0);
+    for seed in 0..8 {
+        for operation in 1.. {
+            let disk = powered(seed << 32 | operation, Trace::new());
+            let before = mostly_free(&disk);
+            let done = cut_inside_a_compaction(&disk, operation, &before);
+            lost += disk.counters().bytes_lost;
+            if done {
+                break;
+            }
+            cuts += 1;
+        }
+    }
+    println!("{cuts} cuts, {lost} bytes lost");
+    assert!(cuts > 8 * 40 && lost > 1_000_000);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 pub mod config;
 pub mod ctl;
 pub mod demo;
+pub mod inspect;
 pub mod serve;
 
 use std::path::PathBuf;
@@ -56,6 +57,8 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Ask a cluster, or fill it
     Ctl(ctl::CtlArgs),
+    /// Say what a stopped node's data folder holds, and whether it adds up
+    Inspect(inspect::InspectArgs),
     /// Check a configuration file, or print one
     Config {
         /// Which of the two.

@@ -122,5 +122,6 @@ fn limits(settings: &Settings) -> Limits {
         frame_bytes_max: settings.number("limits.frame-bytes-max"),
         proposals_pending_max: settings.count("limits.proposals-pending-max"),
         reads_pending_max: settings.count("limits.reads-pending-max"),
+        file_slack_max: settings.number("limits.file-slack-max"),
     }
 }

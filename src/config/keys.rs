@@ -209,4 +209,6 @@ pub const KEYS: &[KeyInfo] = &[
         "writes of one store that wait for their decision"),
     key("limits.reads-pending-max", "16384", Count(1, MANY),
         "reads of one store that wait for their read index"),
+    key("limits.file-slack-max", r#""64MB""#, Size(1, TB),
+        "free bytes of a data file over which it is compacted at the start, if more than half of it is free"),
 ];

@@ -138,6 +138,7 @@ pub struct Limits {
     pub frame_bytes_max: u64,
     pub proposals_pending_max: usize,
     pub reads_pending_max: usize,
+    pub file_slack_max: u64,
 }
 
 impl Config {

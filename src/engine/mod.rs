@@ -9,6 +9,7 @@
 
 mod backend;
 mod batch;
+mod compact;
 mod tables;
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
 use redb::{Database, Durability, ReadableDatabase};
 
 pub use batch::{Batch, View};
+pub use compact::Compaction;
 pub use tables::{Table, group_key, log_key, stage_key};
 
 use crate::{

@@ -8,7 +8,7 @@ use super::NodeError;
 use crate::{
     client::Book,
     config::Config,
-    engine::{Batch, Engine, EngineError, Table},
+    engine::{Batch, Compaction, Engine, EngineError, Table},
     env::{Disk, Env, Identity, Lock},
     types::{Boot, ClusterId, NodeToken, ReplicaId, StoreId},
     wire::{decode, encode},
@@ -44,8 +44,7 @@ impl Folder {
         let disk = env.disk().clone();
         let folder = config.dir_data.clone();
         let lock = lock(&disk, &folder)?;
-        let (path, opener) = (folder.join("store.redb"), disk.clone());
-        let engine = disk.offload(move || Engine::open(&opener, &path)).await?;
+        let engine = open_engine(env, config, "store.redb").await?;
         let (record, book) = read(&engine)?;
         let record = admit(env, config, record)?;
         let folder = Folder { engine, record, book, _lock: Arc::new(lock) };
@@ -62,6 +61,17 @@ impl Folder {
         let Record { node, boot, cluster, store, .. } = self.record;
         Identity { cluster, node, store, boot }
     }
+}
+
+/// Opens one of the folder's files, or makes it. Nobody reads before a file that is mostly free has shrunk.
+pub(super) async fn open_engine<E: Env>(env: &E, config: &Config, name: &'static str) -> Result<Engine, EngineError> {
+    let (opener, path, slack_max) = (env.disk().clone(), config.dir_data.join(name), config.limits.file_slack_max);
+    let began = env.now();
+    let (engine, compaction) = env.disk().offload(move || Engine::open_compact(&opener, &path, slack_max)).await?;
+    if let Some(Compaction { before, after }) = compaction {
+        tracing::info!(name, before, after, took = ?env.now().since(began), "compacted a file that was mostly free");
+    }
+    Ok(engine)
 }
 
 /// Makes the book durable.

@@ -8,7 +8,7 @@ use super::{
     NodeError,
     discovery::publish,
     drive::{Machine, Turn, drive},
-    folder::Folder,
+    folder::{Folder, open_engine},
     store::Tickets,
 };
 use crate::{
@@ -71,7 +71,7 @@ pub(super) struct Seat<E: Env> {
 impl<E: Env> Seat<E> {
     /// Founds, joins or resumes, then drives Prophet until the inbox closes.
     pub async fn run(self, inbox: mpsc::Receiver<Input>) -> Result<(), NodeError> {
-        let engine = self.open_engine().await?;
+        let engine = open_engine(&self.env, &self.config, "prophet.redb").await?;
         if self.folder.lock().await.record.member.is_none() {
             if self.config.prophet.embed_etcd.join.is_empty() {
                 self.found(&engine).await?;
@@ -90,13 +90,6 @@ impl<E: Env> Seat<E> {
             publish(prophet, &mut status, &discovery);
         };
         Ok(drive(env, engine, prophet, inbox, tick, deliver).await?)
-    }
-
-    async fn open_engine(&self) -> Result<Engine, NodeError> {
-        let disk = self.env.disk().clone();
-        let path = self.config.dir_data.join("prophet.redb");
-        let opener = disk.clone();
-        Ok(disk.offload(move || Engine::open(&opener, &path)).await?)
     }
 
     fn own_info(&self) -> MemberInfo {

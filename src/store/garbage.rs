@@ -48,6 +48,11 @@ impl Garbage {
         self.ranges.insert((shard, replica), range);
     }
 
+    /// What is left to do.
+    pub fn ranges(&self) -> impl Iterator<Item = &KeyRange> {
+        self.ranges.values()
+    }
+
     /// Whether nothing is left to do.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()

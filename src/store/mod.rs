@@ -18,6 +18,7 @@ mod deaths;
 mod doubles;
 mod garbage;
 mod installing;
+mod inspect;
 mod io;
 mod messages;
 mod ranges;
@@ -31,6 +32,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use doubles::{Doubles, Origin};
+pub use inspect::{Inspection, inspect};
 pub use io::{Input, Send, StatusChange, StoreConfig, StoreReady, StoreStatus, Ticket};
 
 use self::{

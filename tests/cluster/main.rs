@@ -6,6 +6,7 @@ mod bad_input;
 mod configured;
 mod demo;
 mod limits;
+mod operators;
 mod starting;
 mod story;
 mod support;

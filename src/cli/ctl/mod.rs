@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 not done (or `verify` found differences), 2 the command line is wrong, 3 the outcome of a
 //! write is unknown.
 
+mod bench;
 mod file;
 mod load;
 mod operate;
@@ -92,6 +93,9 @@ pub enum CtlCommand {
     Split {
         /// The key.
         key: String,
+        /// How long to look on.
+        #[command(flatten)]
+        wait: Wait,
     },
     /// Let the replica on STORE lead SHARD
     TransferLeader {
@@ -152,6 +156,9 @@ pub enum CtlCommand {
         /// Voters of each shard
         #[arg(long, default_value_t = 3)]
         replicas: u64,
+        /// Stores in use, if it matters how many
+        #[arg(long)]
+        stores: Option<u64>,
         /// How far from even a store's share may be, in percent
         #[arg(long, default_value_t = 20.0)]
         even: f64,
@@ -161,6 +168,21 @@ pub enum CtlCommand {
         /// Seconds to wait for all that
         #[arg(long, default_value_t = 600)]
         wait: u64,
+    },
+    /// Write keys without a pause, and say how long writes take, also while shards are split. Leaves its keys behind
+    Bench {
+        /// Clients, each with one write under way
+        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=4096))]
+        clients: u64,
+        /// Different keys, all of them new ones of the bench's own
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+        keys: u64,
+        /// Bytes of a value
+        #[arg(long, default_value_t = 1000)]
+        value_bytes: u64,
+        /// Seconds to go on
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
     },
     /// Show what Prophet is doing, what it did lately, and why
     Operators,
@@ -252,10 +274,7 @@ async fn run<E: Env>(env: &E, nodes: &[String], command: CtlCommand) -> End {
             let path = format!("/scan?start={}&end={}&limit={limit}", encoded(&start), encoded(&end));
             tell(ask(env, nodes, "GET", &path, &[]).await, show::rows)
         }
-        CtlCommand::Split { key } => {
-            let body = serde_json::json!({ "key": key }).to_string();
-            tell(ask(env, nodes, "POST", "/split", body.as_bytes()).await, |_| End::Done)
-        }
+        CtlCommand::Split { key, wait } => wait.asker(env, nodes).split(&key).await,
         CtlCommand::TransferLeader { shard, store, wait } => {
             let (body, goal) = (operate::about("transfer-leader", shard, store), Goal::Leads { shard, store });
             wait.asker(env, nodes).command(body, goal).await
@@ -279,9 +298,14 @@ async fn run<E: Env>(env: &E, nodes: &[String], command: CtlCommand) -> End {
             let goal = Goal::State { store, state: "removed" };
             wait.asker(env, nodes).command(operate::store("remove-store", store), goal).await
         }
-        CtlCommand::Settled { replicas, even, calm, wait } => {
+        CtlCommand::Bench { clients, keys, value_bytes, seconds } => {
+            let (clients, value_bytes) = (clients as usize, value_bytes as usize);
+            let load = bench::Load { clients, keys, value_bytes, duration: Duration::from_secs(seconds) };
+            bench::bench(env, nodes, load).await
+        }
+        CtlCommand::Settled { replicas, stores, even, calm, wait } => {
             let (calm, patience) = (Duration::from_secs(calm), Duration::from_secs(wait));
-            let demand = settled::Demand { replicas: replicas as usize, even, calm, patience };
+            let demand = settled::Demand { replicas: replicas as usize, stores, even, calm, patience };
             settled::settled(env, nodes, demand).await
         }
         CtlCommand::Operators => tell(ask(env, nodes, "GET", "/operators", &[]).await, show::operators),

@@ -4,13 +4,28 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{End, ask, reason};
-use crate::{env::Env, http::client::Answer};
+use super::{End, ask, reason, tell};
+use crate::{env::Env, http::client::Answer, types::Instant};
 
 /// Between looks.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Consecutive looks that fail before the looking is given up.
 const FAILURES_MAX: u32 = 25;
+
+/// Outcomes of operators, as Prophet tells them: the shard changed otherwise; a later operator took its place.
+const OVERTAKEN: &str = "cancelled: the membership changed otherwise";
+const REPLACED: &str = "replaced by another one";
+/// There is no operator for the command.
+const NONE: &str = "";
+/// How long that may be so before the command is given once more.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+
+/// What came of looking on.
+enum Looked {
+    End(End),
+    /// The shard had changed when the command was to be carried out.
+    Overtaken,
+}
 
 /// What is to be, once a command is done.
 pub(super) enum Goal {
@@ -22,8 +37,20 @@ pub(super) enum Goal {
     HasNot { shard: u64, store: u64 },
     /// The store holds no replica.
     Empty { store: u64 },
+    /// A shard begins at that key, and Prophet knows it.
+    Begins { key: String },
     /// The store is in that state.
     State { store: u64, state: &'static str },
+}
+
+impl Goal {
+    /// The shard that it is about, if it is about one.
+    fn shard(&self) -> Option<u64> {
+        match *self {
+            Goal::Leads { shard, .. } | Goal::Has { shard, .. } | Goal::HasNot { shard, .. } => Some(shard),
+            Goal::Begins { .. } | Goal::Empty { .. } | Goal::State { .. } => None,
+        }
+    }
 }
 
 pub(super) struct Asker<'a, E: Env> {
@@ -43,21 +70,58 @@ impl<E: Env> Asker<'_, E> {
 
     /// `POST /operators`, then waits until `goal` is reached.
     pub async fn command(&self, body: Value, goal: Goal) -> End {
-        let deadline = self.env.now() + self.patience;
-        let asked = ask(self.env, self.nodes, "POST", "/operators", body.to_string().as_bytes()).await;
-        match asked {
-            Ok(Answer { status: 200, .. }) => {}
-            Ok(Answer { status, body }) => return refused(&reason(status, &body)),
-            // Each of these commands may be given twice, so whether it arrived is seen from what follows.
-            Err(error) => eprintln!("matrixkv: {error}; looking whether it was decided"),
+        let (body, deadline) = (body.to_string(), self.env.now() + self.patience);
+        loop {
+            let began = self.env.now();
+            match ask(self.env, self.nodes, "POST", "/operators", body.as_bytes()).await {
+                Ok(Answer { status: 200, .. }) => {}
+                Ok(Answer { status, body }) => return refused(&reason(status, &body)),
+                // Each of these commands may be given twice, so whether it arrived is seen from what follows.
+                Err(error) => eprintln!("matrixkv: {error}; looking whether it was decided"),
+            }
+            match self.look_on(&goal, began, deadline).await {
+                Looked::End(end) => return end,
+                // It was decided on what the shard was a moment before, so it is asked for again.
+                Looked::Overtaken if self.env.now() < deadline => self.env.sleep(PAUSE).await,
+                Looked::Overtaken => return refused("not so: the shard changes all the time"),
+            }
         }
+    }
+
+    /// `POST /split`, then waits until Prophet has heard of the new shard too: only then can it be moved.
+    pub async fn split(&self, key: &str) -> End {
+        let (began, body) = (self.env.now(), json!({ "key": key }).to_string());
+        let asked = ask(self.env, self.nodes, "POST", "/split", body.as_bytes()).await;
+        if !matches!(asked, Ok(Answer { status: 200, .. })) {
+            return tell(asked, |_| End::Done);
+        }
+        match self.look_on(&Goal::Begins { key: key.to_owned() }, began, began + self.patience).await {
+            Looked::End(end) => end,
+            Looked::Overtaken => unreachable!("a split is no operator of Prophet's"),
+        }
+    }
+
+    /// Waits until `goal` is reached, or until that is given up.
+    async fn look_on(&self, goal: &Goal, began: Instant, deadline: Instant) -> Looked {
         let mut failures = 0;
         loop {
-            let why = match self.reached(&goal).await {
-                Ok(None) => return End::Done,
+            let why = match self.reached(goal).await {
+                Ok(None) => return Looked::End(End::Done),
                 Ok(Some(why)) => {
                     failures = 0;
-                    why
+                    let outcome = self.outcome(goal, began).await;
+                    match outcome.as_deref() {
+                        // Prophet held it for done already, or has forgotten it: its view is a heartbeat old, and its
+                        // operators go with its leader.
+                        Some(NONE) if self.env.now().since(began) > ASK_AGAIN => return Looked::Overtaken,
+                        None | Some(NONE) => why,
+                        Some("done") => {
+                            println!("done; Prophet has gone on since: {why}");
+                            return Looked::End(End::Done);
+                        }
+                        Some(OVERTAKEN) => return Looked::Overtaken,
+                        Some(outcome) => return Looked::End(refused(&format!("{why}: {outcome}"))),
+                    }
                 }
                 Err(error) => {
                     failures += 1;
@@ -66,16 +130,45 @@ impl<E: Env> Asker<'_, E> {
             };
             if self.env.now() >= deadline || failures > FAILURES_MAX {
                 eprintln!("matrixkv: not so after {:?}: {why}", self.patience);
-                self.say_why(&goal).await;
-                return End::NotDone;
+                self.say_why(goal).await;
+                return Looked::End(End::NotDone);
             }
             self.env.sleep(PAUSE).await;
         }
     }
 
+    /// How Prophet's operator for this command ended, if it has; [`NONE`] if there is none. What a command brought about may not last: where a
+    /// replica is one too many or too few, Prophet makes it right at once, and nobody may have seen it in between.
+    async fn outcome(&self, goal: &Goal, began: Instant) -> Option<String> {
+        let shard = goal.shard()?;
+        let operators = self.get("/operators").await.ok()?;
+        if operators["running"].as_array()?.iter().any(|operator| operator["shard"] == shard) {
+            return None;
+        }
+        let age_max = self.env.now().since(began).as_millis() as u64;
+        let mut recent = operators["recent"].as_array()?.iter();
+        let ours = recent.find(|operator| {
+            let is_new = operator["age_ms"].as_u64().is_some_and(|age| age <= age_max);
+            // What an earlier command began ends by the present one.
+            let is_earlier = operator["outcome"] == REPLACED;
+            is_new && !is_earlier && operator["kind"] == "admin" && operator["shard"] == shard
+        });
+        Some(ours.map_or(NONE, |operator| operator["outcome"].as_str().unwrap_or(NONE)).to_owned())
+    }
+
     /// `None` if it is so, else what is.
     async fn reached(&self, goal: &Goal) -> Result<Option<String>, String> {
         match *goal {
+            Goal::Begins { ref key } => {
+                let shards = self.get("/shards").await?;
+                let mut all = shards["shards"].as_array().into_iter().flatten();
+                let Some(shard) = all.find(|shard| shard["range"]["start"] == **key) else {
+                    return Ok(Some(format!("no shard begins at {key:?}")));
+                };
+                // Prophet explains what a leader has told it of.
+                let told = self.get(&format!("/explain?shard={}", shard["shard-id"])).await;
+                Ok(told.err().map(|why| format!("Prophet does not know the new shard yet: {why}")))
+            }
             Goal::Leads { shard, store } => {
                 let replica = self.replica(shard, store).await?;
                 let leads = replica.as_ref().is_some_and(|replica| replica["role"] == "L");
@@ -97,7 +190,17 @@ impl<E: Env> Asker<'_, E> {
                     replicas.any(|replica| replica["store-id"] == store)
                 });
                 let held = held.count();
-                Ok((held > 0).then(|| format!("store {store} holds {held} replicas")))
+                if held > 0 {
+                    return Ok(Some(format!("store {store} holds {held} replicas")));
+                }
+                // No shard counts on it any more; what it has not destroyed yet, it says in its heartbeats.
+                let stores = self.get("/stores").await?;
+                let mut all = stores["stores"].as_array().into_iter().flatten();
+                let own = all.find(|info| info["store-id"] == store).map_or(0, |info| {
+                    let is_heard = !info["last-heartbeat-ms-ago"].is_null() && info["state"] != "down";
+                    if is_heard { info["shard-count"].as_u64().unwrap_or_default() } else { 0 }
+                });
+                Ok((own > 0).then(|| format!("store {store} still has {own} replicas by its own last word")))
             }
             Goal::State { store, state } => {
                 let stores = self.get("/stores").await?;
@@ -118,7 +221,7 @@ impl<E: Env> Asker<'_, E> {
     }
 
     async fn say_why(&self, goal: &Goal) {
-        let (Goal::Leads { shard, .. } | Goal::Has { shard, .. } | Goal::HasNot { shard, .. }) = goal else { return };
+        let Some(shard) = goal.shard() else { return };
         if let Ok(said) = self.get(&format!("/explain?shard={shard}")).await {
             said["explanation"].as_array().into_iter().flatten().filter_map(Value::as_str).for_each(|line| {
                 eprintln!("  {line}");

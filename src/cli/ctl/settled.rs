@@ -18,6 +18,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Demand {
     /// Voters of each shard.
     pub replicas: usize,
+    /// Stores in use, if it matters how many.
+    pub stores: Option<u64>,
     /// How far a store's share of shards and leaders may be from even, in percent.
     pub even: f64,
     /// How long nothing may move.
@@ -119,7 +121,9 @@ async fn look<E: Env>(env: &E, nodes: &[String], demand: Demand) -> Result<Look,
     let whole = shards.iter().find_map(|shard| judge_shard(shard, &up, demand.replicas));
     let running = operators.running.len();
     let busy = (running > 0).then(|| format!("{running} operators are under way"));
-    let wrong = whole.or(busy).or_else(|| judge_shares(&shards, &up, demand.even));
+    let others = demand.stores.filter(|wanted| *wanted != up.len() as u64);
+    let others = others.map(|wanted| format!("{} stores are in use, not {wanted}", up.len()));
+    let wrong = others.or(whole).or(busy).or_else(|| judge_shares(&shards, &up, demand.even));
     Ok(Look { shards: shards.len(), stores: up.len(), begun: operators.total, wrong })
 }
 
