@@ -20,7 +20,7 @@ fn chunky(seed: u64) -> Knobs {
 
 /// 32: the receiver of a snapshot loses power inside any of its disk operations: while it puts chunks aside, while the old
 /// rows go and the new ones come, and when raft's state follows (A, D). Seen to fail when an installation that was
-/// interrupted clears the range again after rows had been moved into it, and when one that was interrupted is forgotten.
+/// interrupted clears the range again after rows had been moved into it.
 #[test]
 fn the_receiver_of_a_snapshot_crashes_at_every_step() {
     for (seed, chunks_max) in [(32, 8), (132, 1)] {
@@ -42,8 +42,7 @@ fn the_receiver_of_a_snapshot_crashes_at_every_step() {
 }
 
 /// 33: a snapshot is overtaken while it travels: by the log of a new leader, by compaction, by another snapshot, by chunks
-/// of an earlier one (M, A). Seen to fail when a chunk is taken whatever snapshot it is of, and when a snapshot is installed
-/// over a log that goes further.
+/// of an earlier one (M, A). Seen to fail when a chunk is taken whatever snapshot it is of.
 #[test]
 fn a_snapshot_is_overtaken() {
     for seed in [33, 133] {
