@@ -36,7 +36,7 @@ impl Store {
     /// Somebody says that a replica is not a member any more.
     pub(super) fn removed(&mut self, removal: Removal) {
         let Removal { shard, replica, epoch } = removal;
-        let Some(group) = self.groups.get(&shard) else { return };
+        let Some(group) = self.groups.get(&shard) else { return self.removed_quarantined(removal) };
         let is_meant = group.replica() == replica && epoch.conf_ver > group.conf_ver();
         if is_meant || planted(Bug::HonourAnyDestroy) {
             self.dying.insert(shard);
@@ -100,24 +100,32 @@ impl Store {
         }
         for shard in std::mem::take(&mut self.dying) {
             self.lingering.remove(&shard);
-            let Some(group) = self.groups.remove(&shard) else { continue };
+            let Some(group) = self.groups.remove(&shard) else {
+                self.bury_quarantined(shard, batch, out)?;
+                continue;
+            };
             let replica = group.replica();
             group.erase(batch);
             if let Some(machine) = group.machine() {
                 self.ranges.remove(shard);
                 self.garbage.add(shard, replica, machine.shard().range.clone(), batch);
             }
-            let min_next = ReplicaId(replica.0 + 1);
-            batch.put(Table::Tomb, group_key(shard), min_next.0.to_be_bytes().to_vec().into());
-            self.tombs.insert(shard, min_next);
-            self.forget(shard, "the replica was removed from its shard");
-            tracing::info!(%shard, %replica, "a replica was removed and is destroyed");
-            out.facts.push(Fact::Destroyed { shard, replica });
+            self.entomb(shard, replica, batch, out);
         }
         if !self.garbage.is_empty() {
             self.garbage.sweep(batch)?;
         }
         Ok(())
+    }
+
+    /// The promise that it never comes back, in the batch that takes its rows.
+    pub(super) fn entomb(&mut self, shard: ShardId, replica: ReplicaId, batch: &mut Batch, out: &mut StoreReady) {
+        let min_next = ReplicaId(replica.0 + 1);
+        batch.put(Table::Tomb, group_key(shard), min_next.0.to_be_bytes().to_vec().into());
+        self.tombs.insert(shard, min_next);
+        self.forget(shard, "the replica was removed from its shard");
+        tracing::info!(%shard, %replica, "a replica was removed and is destroyed");
+        out.facts.push(Fact::Destroyed { shard, replica });
     }
 
     /// From time to time each replica asks Prophet whether it is still a member: learners never vote, and a replica
@@ -128,9 +136,12 @@ impl Store {
         }
         self.next_membership_ask = now + self.config.membership_check;
         let all = self.groups.iter().filter(|(_, group)| !group.leads());
-        let asks: Vec<_> = all
-            .map(|(shard, group)| MembershipAsk { shard: *shard, replica: group.replica(), conf_ver: group.conf_ver() })
-            .collect();
+        let asks = all.map(|(shard, group)| MembershipAsk {
+            shard: *shard,
+            replica: group.replica(),
+            conf_ver: group.conf_ver(),
+        });
+        let asks: Vec<_> = asks.chain(self.quarantine_asks()).collect();
         if !asks.is_empty() && !planted(Bug::LingeringLearner) {
             self.early.now.push(Send::AskMembership(asks));
         }

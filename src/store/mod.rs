@@ -18,6 +18,7 @@ mod doubles;
 mod garbage;
 mod io;
 mod messages;
+mod quarantine;
 mod ranges;
 mod split;
 mod status;
@@ -29,7 +30,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use doubles::{Doubles, Origin};
 pub use io::{Input, Send, StatusChange, StoreConfig, StoreReady, StoreStatus, Ticket};
 
-use self::{garbage::Garbage, ranges::Ranges, split::Splits};
+use self::{
+    garbage::Garbage,
+    quarantine::{Quarantined, contained},
+    ranges::Ranges,
+    split::Splits,
+};
 use crate::{
     engine::{EngineError, Table, View},
     raft::{Group, GroupRow},
@@ -55,8 +61,8 @@ pub struct Store {
     config: StoreConfig,
     rng: Rng,
     groups: BTreeMap<ShardId, Group<KvMachine>>,
-    /// Replicas that contradicted themselves: stopped, reported, not served.
-    quarantined: BTreeMap<ShardId, String>,
+    /// Replicas that are damaged or contradicted themselves: stopped, reported, not served.
+    quarantined: BTreeMap<ShardId, Quarantined>,
     /// Which replica holds which keys.
     ranges: Ranges,
     /// Keys of the snapshots that this turn installs.
@@ -154,9 +160,14 @@ impl Store {
     }
 
     fn open_group(&mut self, shard: ShardId, view: &View) -> Result<(), EngineError> {
-        match Group::<KvMachine>::open(shard, self.boot, self.config.group.clone(), self.rng.fork(), view) {
-            Ok(mut group) => {
-                group.campaign_alone();
+        let (boot, config, rng) = (self.boot, self.config.group.clone(), self.rng.fork());
+        let opened = contained(|| {
+            let mut group = Group::<KvMachine>::open(shard, boot, config, rng, view)?;
+            group.campaign_alone();
+            Ok(group)
+        });
+        match opened.unwrap_or_else(|why| Err(EngineError::Damaged(why))) {
+            Ok(group) => {
                 if let Some(machine) = group.machine() {
                     self.ranges.set(shard, &machine.shard().range);
                     let (replica, descriptor) = (group.replica(), machine.shard().clone());
@@ -171,21 +182,11 @@ impl Store {
                 Ok(())
             }
             Err(EngineError::Damaged(why)) => {
-                self.quarantine(shard, why);
+                self.quarantine_unopened(shard, why, view);
                 Ok(())
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// One bad replica must not take the others down: it is stopped, reported, and those who wait on it are told that
-    /// nobody knows.
-    fn quarantine(&mut self, shard: ShardId, why: String) {
-        tracing::error!(%shard, why, "a replica contradicts itself and is quarantined");
-        self.groups.remove(&shard);
-        self.quarantined.insert(shard, why);
-        self.status.quarantine_changed();
-        self.forget(shard, "the replica was quarantined");
     }
 
     /// There is no replica of `shard` here any more. Those who wait on it are told that nobody knows.
@@ -210,7 +211,7 @@ impl Store {
         StoreStatus {
             store: self.id,
             routes: self.groups.values().filter_map(route).collect(),
-            quarantined: self.quarantined.clone(),
+            quarantined: self.quarantine_reasons(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A turn: one batch for every shard that moved.
 
-use super::{Send, Store, StoreReady};
+use super::{Send, Store, StoreReady, quarantine::contained};
 use crate::{
     engine::{Batch, EngineError},
     raft::{GroupReady, Outgoing},
@@ -38,6 +38,7 @@ impl Store {
         self.bury(batch, &mut out)?;
         out.now.extend(self.show());
         let early = std::mem::take(&mut self.early);
+        out.facts.extend(early.facts);
         out.now.extend(early.now);
         out.after.extend(early.after);
         Ok(out)
@@ -47,7 +48,8 @@ impl Store {
         let Some(group) = self.groups.get_mut(&shard).filter(|group| group.has_work()) else { return Ok(()) };
         // Each group has a batch of its own first, so that a bad one can be left out.
         let mut part = Batch::new(batch.view().clone());
-        match group.ready(&mut part) {
+        let ready = contained(|| group.ready(&mut part)).unwrap_or_else(|why| Err(EngineError::Damaged(why)));
+        match ready {
             Ok(ready) => {
                 batch.absorb(part);
                 self.turned.push(shard);
@@ -70,8 +72,13 @@ impl Store {
     ) -> Result<(), EngineError> {
         out.now.extend(ready.now.into_iter().map(send));
         out.after.extend(ready.after.into_iter().map(send));
+        let mut damage = None;
         for token in ready.reads {
-            out.now.extend(self.answer_read(token, batch.view())?);
+            match self.answer_read(token, batch.view()) {
+                Ok(answer) => out.now.extend(answer),
+                Err(EngineError::Damaged(why)) => damage = Some(why),
+                Err(error) => return Err(error),
+            }
         }
         for token in ready.refused_reads {
             out.now.extend(self.answer_refused_read(token));
@@ -82,7 +89,10 @@ impl Store {
         }
         out.facts.extend(ready.facts);
         self.status.touch(shard);
-        ready.events.into_iter().try_for_each(|event| self.event(shard, event, batch, out))
+        ready.events.into_iter().try_for_each(|event| self.event(shard, event, batch, out))?;
+        // What the turn itself said is in the batch and holds; it is the last of this replica.
+        damage.into_iter().for_each(|why| self.quarantine(shard, why));
+        Ok(())
     }
 
     /// What was applied means something to the store itself; it belongs into the same batch.
@@ -103,9 +113,11 @@ impl Store {
     pub fn advance(&mut self) -> Vec<Send> {
         let mut sends = Vec::new();
         for shard in std::mem::take(&mut self.turned) {
-            let Some(group) = self.groups.get_mut(&shard) else { continue };
-            sends.extend(group.advance().into_iter().map(send));
-            if group.has_work() {
+            let Some((released, has_work)) = self.with_group(shard, |group| (group.advance(), group.has_work())) else {
+                continue;
+            };
+            sends.extend(released.into_iter().map(send));
+            if has_work {
                 self.dirty.insert(shard);
             }
         }

@@ -77,6 +77,15 @@ pub enum Fact {
         /// The replica.
         replica: ReplicaId,
     },
+    /// A replica is out of service: its rows do not read, or it contradicted itself.
+    Quarantined {
+        /// The group.
+        shard: ShardId,
+        /// The replica; none if its row does not say.
+        replica: ReplicaId,
+        /// What is wrong.
+        why: String,
+    },
     /// A decision worth a line in the trace, such as an operator of Prophet's or a store's registration.
     Decision(String),
     /// Something done to a disk.

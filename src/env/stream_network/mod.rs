@@ -200,7 +200,7 @@ impl<E: Env> Shared<E> {
 fn dropped(channel: Channel, address: &str, body: Body) -> Option<NetworkEvent> {
     match body {
         Body::Request { .. } => Some(NetworkEvent::Dropped { channel, address: address.to_owned(), body }),
-        Body::Raft(_) | Body::Member { .. } | Body::Removed(_) | Body::Alive | Body::Response { .. } => None,
+        Body::Raft(_) | Body::Member { .. } | Body::Removed(_) | Body::Alive { .. } | Body::Response { .. } => None,
     }
 }
 
