@@ -189,6 +189,7 @@ impl World {
         self.0.record.count("snapshots installed", tally.snapshots);
         self.0.record.count("replicas opened", tally.opened);
         self.0.record.count("replicas destroyed", tally.destroyed);
+        self.0.record.count("replicas quarantined", tally.quarantined);
         self.0.record.count("splits applied", tally.splits);
         self.0.record.count("stores held for down", tally.stores_down);
         self.0.record.count("shards at the end", self.0.record.observer.shards() as u64);

@@ -11,6 +11,7 @@ pub mod election;
 pub mod linear;
 pub mod log;
 pub mod probe;
+pub mod quarantine;
 pub mod ranges;
 pub mod sums;
 
@@ -23,7 +24,7 @@ use std::{
 
 use matrixkv::types::{Fact, ReplicaId, ShardId};
 
-use crate::check::{election::Elections, log::Logs, ranges::Ranges};
+use crate::check::{election::Elections, log::Logs, quarantine::Quarantine, ranges::Ranges};
 
 /// Violations that are kept; a broken run can have one for each entry.
 const VIOLATIONS_MAX: usize = 16;
@@ -52,6 +53,8 @@ pub enum Invariant {
     Converged,
     /// No code of a node panics.
     Panic,
+    /// No replica is out of service but those that were damaged on purpose.
+    Quarantined,
     /// No node stops on its own without a reason.
     Stopped,
 }
@@ -69,6 +72,7 @@ impl Invariant {
             Invariant::Ranges => "R",
             Invariant::Converged => "V",
             Invariant::Panic => "panicked",
+            Invariant::Quarantined => "quarantined",
             Invariant::Stopped => "stopped",
         }
     }
@@ -108,6 +112,8 @@ pub struct Tally {
     pub destroyed: u64,
     /// Times that Prophet held a store for Down.
     pub stores_down: u64,
+    /// Replicas put out of service.
+    pub quarantined: u64,
 }
 
 /// A replica that leads, as its own facts say.
@@ -128,6 +134,7 @@ struct Inner {
     elections: Elections,
     logs: Logs,
     ranges: Ranges,
+    quarantine: Quarantine,
     tally: Tally,
     violations: Vec<Violation>,
     events: VecDeque<(Duration, String)>,
@@ -150,7 +157,7 @@ impl Observer {
         }
         let inner = &mut *inner;
         let found = inner.elections.fact(node, fact).or_else(|| inner.logs.fact(node, fact));
-        let found = found.or_else(|| inner.ranges.fact(node, fact));
+        let found = found.or_else(|| inner.ranges.fact(node, fact)).or_else(|| inner.quarantine.fact(node, fact));
         if let Some((invariant, message)) = found {
             inner.violation(Violation { invariant, at, message });
         }
@@ -169,6 +176,16 @@ impl Observer {
     /// `node` starts a new life: what it applied and did not keep, it may apply again.
     pub fn born(&self, node: usize) {
         self.lock().logs.born(node);
+    }
+
+    /// The replica of `shard` on `node` was damaged on purpose. False if another one is damaged and not replaced yet.
+    pub fn damage(&self, node: usize, shard: ShardId) -> bool {
+        self.lock().quarantine.damage(node, shard)
+    }
+
+    /// Whether any replica was ever damaged on purpose.
+    pub fn was_damaged(&self) -> bool {
+        self.lock().quarantine.was_damaged()
     }
 
     /// Who leads, as far as the facts said: of each group the one of the highest term.
@@ -207,6 +224,7 @@ impl Inner {
             Fact::Opened { .. } => self.tally.opened += 1,
             Fact::Split { .. } => self.tally.splits += 1,
             Fact::Destroyed { .. } => self.tally.destroyed += 1,
+            Fact::Quarantined { .. } => self.tally.quarantined += 1,
             Fact::Decision(text) if text.contains(" is down: silent for") => self.tally.stores_down += 1,
             _ => {}
         }
@@ -240,6 +258,7 @@ fn worth_telling(fact: &Fact) -> Option<String> {
         Fact::Described { replica, shard } => Some(format!("{replica} has {shard:?}")),
         Fact::Split { replica, left, right } => Some(format!("{replica} splits into {left:?} and {right:?}")),
         Fact::Destroyed { shard, replica } => Some(format!("{replica} of {shard} is destroyed")),
+        Fact::Quarantined { shard, replica, why } => Some(format!("{replica} of {shard} is quarantined: {why}")),
         Fact::Decision(text) => Some(text.clone()),
         Fact::Disk(matrixkv::types::DiskFact::Failed(why)) => Some(format!("the disk failed: {why}")),
         Fact::Applied { .. } | Fact::Disk(_) => None,

@@ -9,6 +9,7 @@
 //! - after [`heal`] no fault acts any more: its task is gone, and what it left half done is undone.
 
 mod cluster;
+mod damage;
 mod disk;
 mod network;
 mod process;
@@ -97,6 +98,7 @@ impl Strike {
             Fault::PowerLossAll { down } => process::power_loss_all(world, down).await,
             Fault::ArmedCrash { node, operation, down } => process::armed_crash(world, *node, *operation, *down).await,
             Fault::Pause { node, lasts } => process::pause(world, *node, *lasts).await,
+            Fault::Damage { node, group, what } => damage::damage(world, *node, *group, *what).await,
             Fault::SplitAt { key } => cluster::split_at(world, *key).await,
             Fault::Move { what, group, node } => cluster::move_replica(world, *what, *group, *node).await,
             Fault::Drain { node, lasts } => self.drained.drain(world, *node, *lasts).await,

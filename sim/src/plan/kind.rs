@@ -57,6 +57,8 @@ kinds! {
     DiskStall = "disk-stall",
     /// A disk is slow.
     SlowDisk = "slow-disk",
+    /// One replica is damaged on the disk of a node that does not run.
+    Damage = "damage",
     /// An operator splits a shard.
     SplitAt = "split-at",
     /// An operator moves a leadership.
