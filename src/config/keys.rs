@@ -227,4 +227,6 @@ pub const KEYS: &[KeyInfo] = &[
         "reads of one store that wait for their read index"),
     key("limits.snapshot-bytes-max", r#""128MB""#, Size(KB, GB),
         "longest snapshot of one shard that is made or taken"),
+    key("limits.disk-stall-max", r#""60s""#, Duration(SECOND, DAY),
+        "a commit that takes longer ends the node, so that others lead what it led"),
 ];
