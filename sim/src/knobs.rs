@@ -100,6 +100,8 @@ pub struct Knobs {
     pub founding_wait: Duration,
     /// The shortest and the longest time that a disk operation takes.
     pub disk_latency: (Duration, Duration),
+    /// `[limits] disk-stall-max`.
+    pub disk_stall_max: Duration,
     /// How messages between nodes travel.
     pub transport: Transport,
     /// How envelopes travel while no fault says otherwise.
@@ -161,6 +163,7 @@ impl Knobs {
                 &mut disk,
                 &[(micros(20), micros(100)), (micros(50), millis(2)), (millis(1), millis(8))],
             ),
+            disk_stall_max: millis(pick(&mut dice(seed, "disk-stall-max"), &[60_000, 60_000, 2000])),
             transport: if net.chance(0.2) { Transport::Streams } else { Transport::Datagrams },
             links: draw_links(&mut net),
             starts: draw_starts(seed, nodes),
@@ -229,7 +232,7 @@ impl Knobs {
              [prophet]\nname = \"{host}\"\nfounding-wait = {founding}\n{membership}{etcd}\
              [prophet.schedule]\nmax-container-down-time = {store_down}\n\
              [prophet.replication]\nmax-replicas = {replicas}\ninitial-split-keys = {splits:?}\n\
-             [limits]\nrequest-deadline = {deadline}\n",
+             [limits]\nrequest-deadline = {deadline}\ndisk-stall-max = {stall}\n",
             tick = ms(self.tick),
             heartbeat = self.heartbeat_ticks,
             election = self.election_ticks,
@@ -246,6 +249,7 @@ impl Knobs {
             replicas = self.replicas(),
             splits = self.split_keys(),
             deadline = ms(self.request_deadline),
+            stall = ms(self.disk_stall_max),
         )
     }
 }
@@ -335,7 +339,8 @@ impl fmt::Display for Knobs {
             self.membership_check,
             self.founding_wait
         )?;
-        writeln!(f, "  disk    {:?} to {:?} an operation", self.disk_latency.0, self.disk_latency.1)?;
+        let (low, high) = self.disk_latency;
+        writeln!(f, "  disk    {low:?} to {high:?} an operation, given up after {:?}", self.disk_stall_max)?;
         write!(f, "  network {:?}, {}", self.transport, self.links)
     }
 }
