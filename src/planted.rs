@@ -41,7 +41,8 @@ bugs! {
     FoundTwice = "found-second-cluster",
     /// A command is applied whatever epoch it was proposed for.
     DropEpochCheck = "drop-epoch-check",
-    /// A read is answered although the key is another shard's by now.
+    /// A read is answered although the key is another shard's by now: it is checked neither when it is taken in nor in the
+    /// view that it is done on.
     DropRangeCheck = "drop-range-check-of-reads",
     /// A message that says "you are removed" is believed whatever its epoch and whichever replica it names.
     HonourAnyDestroy = "honour-any-destroy",

@@ -140,16 +140,19 @@ impl Knobs {
         let mut split = dice(seed, "split");
         let mut down = dice(seed, "down-times");
         let mut chunks = dice(seed, "chunks");
+        // Many clients that ask now and then: some are free to ask while others wait for a node that does not answer.
+        let crowd = dice(seed, "crowd").chance(0.25);
+        let clients = load.between(3, 8) as usize;
         Self {
             seed,
             nodes,
-            clients: load.between(3, 8) as usize,
+            clients: if crowd { clients * 8 } else { clients },
             shards: world.between(1, 8).min(keys as u64) as usize,
             shard_capacity: pick(&mut split, &[16, 64, 256, 1024, 8192, 64 << 20]),
             keys,
             value_bytes_max: pick(&mut load, &[24, 24, 200, 4000]),
             skew: pick(&mut load, &[1, 2, 3]),
-            think_max: millis(pick(&mut load, &[20, 60, 200])),
+            think_max: millis(pick(&mut load, &[20, 60, 200])) * if crowd { 8 } else { 1 },
             request_deadline: millis(pick(&mut load, &[500, 1000, 2000, 5000])),
             tick: millis(pick(&mut raft, &[40, 60, 100])),
             heartbeat_ticks: raft.between(1, 3),

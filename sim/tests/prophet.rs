@@ -10,14 +10,15 @@ use matrixkv_sim::{
 };
 use support::*;
 
-/// 46, R, V: Prophet's leader is cut off again and again while it moves replicas, and a third of all envelopes come late: the
-/// orders of the old leader reach shards that obey the new one already. Seen to fail when an order is carried out whatever
-/// membership it was decided on.
+/// 46, R, V: Prophet's leader is cut off again and again while it moves replicas, and a tenth of all envelopes come late: the
+/// orders of the old leader reach shards that obey the new one already. Seen to fail with the planted bug `give-id-twice`.
+/// (That an order is void on another membership than the one that it was decided on is the story `a_stale_order_is_void`: an
+/// order that is not harms nothing that lasts, since ids are given once.)
 #[test]
 fn the_orders_of_an_old_prophet_come_late() {
     for seed in [46, 146] {
         let knobs = patient(moving(seed));
-        let links = Links { late: 0.3, late_by: millis(1500), ..knobs.links };
+        let links = Links { late: 0.1, late_by: millis(1500), ..knobs.links };
         let late = Fault::Links { kind: Kind::Reorder, links, lasts: secs(24) };
         let what = [Move::Add, Move::Remove];
         let mut plan = repeated(secs(6), millis(250), 80, |n| Fault::Move {
@@ -25,8 +26,9 @@ fn the_orders_of_an_old_prophet_come_late() {
             group: n as u64 * 5,
             node: n as usize * 3 % 5,
         });
-        for n in 0..8 {
-            plan = plan.with(secs(6 + 2 * n), Fault::Isolate { node: Target::ProphetLeader, lasts: millis(1200) });
+        let lasts = knobs.election_timeout() * 3;
+        for n in 0..5 {
+            plan = plan.with(secs(7 + 4 * n), Fault::Isolate { node: Target::ProphetLeader, lasts });
         }
         let report = must_hold(knobs, plan.with(secs(5), late));
         at_least(&report, "replicas destroyed", 3);

@@ -153,6 +153,9 @@ impl Observer {
     /// `node` says `fact` at `at`.
     pub fn fact(&self, node: usize, at: Duration, fact: &Fact) {
         let mut inner = self.lock();
+        if at > inner.last_seen {
+            inner.instant_is_over();
+        }
         inner.last_seen = at;
         inner.count(fact);
         if let Some(text) = worth_telling(fact) {
@@ -223,6 +226,7 @@ impl Observer {
     /// Takes out what was found: the violations, and the last events before the end.
     pub fn finish(&self) -> (Vec<Violation>, Vec<(Duration, String)>) {
         let mut inner = self.lock();
+        inner.instant_is_over();
         (std::mem::take(&mut inner.violations), std::mem::take(&mut inner.events).into())
     }
 
@@ -267,6 +271,13 @@ impl Inner {
             if self.events.len() > EVENTS_MAX {
                 self.events.pop_front();
             }
+        }
+    }
+
+    /// All that belongs to the last instant is told.
+    fn instant_is_over(&mut self) {
+        if let Some((invariant, message)) = self.ranges.time_passes() {
+            self.violation(Violation { invariant, at: self.last_seen, message });
         }
     }
 

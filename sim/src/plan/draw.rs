@@ -137,11 +137,11 @@ fn draw_pause(knobs: &Knobs, rng: &mut Rng) -> Duration {
 /// some groups have a new leader when they are over and some have not.
 fn draw_at_split(knobs: &Knobs, rng: &mut Rng) -> Fault {
     let moment = if rng.chance(0.5) { Moment::Proposed } else { Moment::Applied };
-    let harms = [Harm::Kill, Harm::PowerLoss, Harm::Pause, Harm::Pause, Harm::Isolate, Harm::Isolate, Harm::DiskStall];
+    let harms = [Harm::Kill, Harm::PowerLoss, Harm::Pause, Harm::Isolate, Harm::DiskStall, Harm::DiskStall];
     let harm = harms[rng.below(harms.len() as u64) as usize];
     let doublings = rng.below(7);
-    let delay = Duration::from_micros(rng.between(0, 500 << doublings));
-    let about_an_election = knobs.election_timeout() * rng.between(10, 25) as u32 / 10;
+    let delay = if rng.chance(0.3) { Duration::ZERO } else { Duration::from_micros(rng.between(0, 500 << doublings)) };
+    let about_an_election = knobs.election_timeout() * rng.between(10, 20) as u32 / 10;
     let lasts = if rng.chance(0.5) { about_an_election } else { draw_lasts(rng, 100, 6000) };
     Fault::AtSplit { moment, delay, harm, lasts }
 }

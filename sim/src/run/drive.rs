@@ -42,6 +42,7 @@ pub async fn drive(knobs: Knobs, plan: Plan, record: Record, trace: Trace) -> En
         client.await.expect("clients do not die");
     }
     let reads_from = if whole { read_all(&world, 0, "all nodes are up").await } else { None };
+    world.tell_stores_down();
     if reads_from.is_some() {
         demand_everything_everywhere(&world).await;
     }

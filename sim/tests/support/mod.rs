@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use matrixkv::planted::Bug;
 use matrixkv_sim::{
-    knobs::{Knobs, LONG_DOWN_TIME, Transport},
+    knobs::{Knobs, LONG_DOWN_TIME, Links, Transport},
     plan::{Fault, Plan},
     run::{Options, Report, Verdict, run},
 };
@@ -51,9 +52,24 @@ pub fn fair(knobs: Knobs) -> Knobs {
     Knobs { skew: 1, request_deadline: secs(1), ..knobs }
 }
 
+/// Many clients that ask now and then instead of a few that ask all the time: some are free to ask while the others wait for a
+/// node that does not answer. Messages take a while, so that requests are under way whenever something happens.
+pub fn crowd(knobs: Knobs) -> Knobs {
+    let links = Links { latency: (millis(4), millis(15)), ..knobs.links };
+    Knobs { clients: 60, think_max: millis(300), skew: 1, links, ..knobs }
+}
+
+/// The bug that the environment plants, to see a scenario fail: `MATRIXKV_PLANT=give-id-twice cargo test -p matrixkv-sim
+/// --features planted`.
+fn planted() -> Option<Bug> {
+    let name = std::env::var("MATRIXKV_PLANT").ok()?;
+    let bug = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
+    Some(bug.unwrap_or_else(|| panic!("no such bug: {name}")))
+}
+
 /// All invariants hold.
 pub fn must_hold(knobs: Knobs, plan: Plan) -> Report {
-    let report = run(Options::of_plan(knobs, plan));
+    let report = run(Options { bug: planted(), ..Options::of_plan(knobs, plan) });
     assert_eq!(report.verdict(), Verdict::Passed, "{report}");
     report
 }
