@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use matrixkv_sim::{
     knobs::{Knobs, Links},
-    plan::{Fault, Harm, Kind, Moment, Move, Plan, Target},
+    plan::{Fault, Harm, Kind, Moment, Move, Target},
 };
 use support::*;
 
