@@ -45,9 +45,10 @@ impl Job {
         self.next - self.acknowledged
     }
 
-    /// What it may have under way by itself. One whose receiver says nothing takes no more than a chunk.
+    /// What it may have under way by itself: no more than a chunk where the receiver says nothing, or has not begun. It
+    /// refuses a snapshot whose first chunk it does not have.
     fn may_send(&self, most: u32) -> bool {
-        let window = if self.is_stalled { 1 } else { most.div_ceil(2) };
+        let window = if self.is_stalled || self.acknowledged == 0 { 1 } else { most.div_ceil(2) };
         self.total.is_none_or(|total| self.next < total) && self.under_way() < window
     }
 
@@ -61,11 +62,18 @@ impl Job {
         }
     }
 
+    /// Whether all chunks before `number` were sent, now or before something was sent again.
+    fn has_sent(&self, number: u32) -> bool {
+        self.starts.contains_key(&number) || self.total == Some(number)
+    }
+
     /// The receiver has all chunks before `number`. The last one may have to be sent again to hear of the end.
     fn acknowledge(&mut self, number: u32) {
         let last = self.total.map_or(number, |total| total - 1);
         self.starts.retain(|start, _| *start >= number.min(last));
         (self.acknowledged, self.silent_ticks, self.is_stalled) = (number, 0, false);
+        // More may have arrived than was heard of when chunks were sent again.
+        self.next = self.next.max(number);
     }
 
     /// Reads the next chunk.
@@ -166,7 +174,7 @@ impl Store {
         let to = (ack.shard, ack.replica.replica);
         let Some(job) = self.sending.jobs.get_mut(&to).filter(|job| job.id == ack.id) else { return };
         match ack.state {
-            SnapshotState::Has(number) if number > job.acknowledged && number <= job.next => {
+            SnapshotState::Has(number) if number > job.acknowledged && job.has_sent(number) => {
                 job.acknowledge(number);
                 if let Some(group) = self.groups.get_mut(&ack.shard) {
                     group.snapshot_moves(ack.replica.replica);

@@ -8,7 +8,8 @@
 //!   copies of one envelope;
 //! - `order S learner|voter T [conf_ver]`: Prophet wants a learner, or a voter, on store T;
 //! - `slow S`: that store turns no more by itself; `turn S N`: it makes N turns; `quick S`: by itself again;
-//! - `lose N`: the next chunk N of a snapshot is lost;
+//! - `lose N`: the next chunk N of a snapshot is lost; `deaf N`: no acknowledgement of N chunks or more arrives any more, and
+//!   `hearing`: they do again; `overtake`: the next two chunks that travel together change places;
 //! - `compact S N`: how it came about is said by the story: N writes of the key `x` on store S;
 //! - `hush`, `loud`: whether messages are written down.
 
@@ -20,7 +21,10 @@ use matrixkv::{
     raft::GroupConfig,
     store::{Input, Origin, Send, Store, StoreConfig, Ticket},
     types::{Boot, Epoch, Fact, Instant, KeyRange, NodeToken, Peer, PeerRole, ReplicaId, Rng, Shard, ShardId, StoreId},
-    wire::{DataReply, DataRequest, Op, RaftMessage, Refusal, ShardOrder, ShardStep, StoreOrders},
+    wire::{
+        DataReply, DataRequest, Op, RaftMessage, Refusal, ShardOrder, ShardStep, SnapshotAck, SnapshotState,
+        StoreOrders,
+    },
 };
 use protobuf::Message as _;
 
@@ -43,6 +47,8 @@ pub struct Cluster {
     cut: Vec<u64>,
     slow: Vec<u64>,
     lost: Option<u32>,
+    deaf: Option<u32>,
+    overtake: bool,
     tickets: u64,
     now: u64,
     hush: bool,
@@ -104,6 +110,9 @@ impl Cluster {
                 self.turn(number(1), said);
             }
             "turn" => (0..number(2)).for_each(|_| assert!(self.turn_once(number(1), said), "{line}: nothing to do")),
+            "deaf" => self.deaf = Some(number(1) as u32),
+            "hearing" => self.deaf = None,
+            "overtake" => self.overtake = true,
             "lose" => self.lost = Some(number(1) as u32),
             "restart" => self.restart(number(1), said),
             "set" => self.request(number(1), set(words[2], words[3]), None, said),
@@ -236,16 +245,33 @@ impl Cluster {
         }
     }
 
+    fn is_unheard(&self, input: &Input) -> bool {
+        let Input::ChunkAck(SnapshotAck { state: SnapshotState::Has(number), .. }) = input else { return false };
+        self.deaf.is_some_and(|from| *number >= from)
+    }
+
+    fn overtaken(&mut self, mut messages: Vec<(u64, u64, Input)>) -> Vec<(u64, u64, Input)> {
+        let is_chunk = |(_, _, input): &(u64, u64, Input)| matches!(input, Input::Chunk(_));
+        let pair = messages.windows(2).position(|pair| pair.iter().all(is_chunk));
+        if let Some(first) = pair.filter(|_| self.overtake) {
+            self.overtake = false;
+            messages.swap(first, first + 1);
+        }
+        messages
+    }
+
     fn deliver(&mut self, said: &mut String) {
         for _ in 0..TURNS_MAX {
             let messages = std::mem::take(&mut self.queue);
             if messages.is_empty() {
                 return;
             }
-            for (from, to, input) in messages {
+            for (from, to, input) in self.overtaken(messages) {
                 if matches!(&input, Input::Chunk(chunk) if Some(chunk.number) == self.lost) {
                     self.lost = None;
                     writeln!(said, "  the chunk is lost").unwrap();
+                } else if self.is_unheard(&input) {
+                    writeln!(said, "  the acknowledgement is lost").unwrap();
                 } else if !self.cut.contains(&from) && !self.cut.contains(&to) {
                     self.input(to, input, said);
                 }

@@ -40,6 +40,8 @@ stories! {
     one_write_on_three_replicas
     a_new_replica_starts_from_a_snapshot
     a_snapshot_comes_in_chunks
+    acknowledgements_that_were_lost_cost_a_chunk
+    chunks_that_overtake_each_other
     a_receiver_that_restarts_begins_anew
     an_installation_survives_crashes
     a_leader_cut_off_refuses_reads_and_writes_nothing
