@@ -1,5 +1,6 @@
 //! Stores turned by hand, and the commands that a story may use:
 //!
+//! - `quiet N`: before the stores are made: groups go quiet after N ticks without anything to do;
 //! - `stores N`: stores 1 to N, each with an engine of its own; `shard A B ...`: a shard of all keys with replicas on
 //!   those stores (replica 10 on store 1, and so on);
 //! - `tick N S ...`: N ticks of those stores; `deliver`: messages travel until nobody says anything;
@@ -52,9 +53,10 @@ pub struct Cluster {
     tickets: u64,
     now: u64,
     hush: bool,
+    quiet: u64,
 }
 
-fn config() -> StoreConfig {
+fn config(quiet_after_ticks: u64) -> StoreConfig {
     StoreConfig {
         group: GroupConfig {
             heartbeat_ticks: 2,
@@ -66,7 +68,7 @@ fn config() -> StoreConfig {
             compact_threshold: 8,
             proposals_max: 100,
             reads_max: 100,
-            quiet_after_ticks: 0,
+            quiet_after_ticks,
             tick: std::time::Duration::from_millis(100),
         },
         store_beat: std::time::Duration::from_secs(1 << 20),
@@ -85,8 +87,8 @@ fn peer(store: u64, role: PeerRole) -> Peer {
     Peer { replica: ReplicaId(store * 10), store: StoreId(store), role }
 }
 
-fn open(id: u64, boot: u64, engine: &Engine) -> Store {
-    Store::open(StoreId(id), Boot(boot), config(), Rng::new(id), &engine.view().unwrap()).unwrap()
+fn open(id: u64, boot: u64, quiet: u64, engine: &Engine) -> Store {
+    Store::open(StoreId(id), Boot(boot), config(quiet), Rng::new(id), &engine.view().unwrap()).unwrap()
 }
 
 impl Cluster {
@@ -134,6 +136,7 @@ impl Cluster {
                     self.deliver(said);
                 }
             }
+            "quiet" => self.quiet = number(1),
             "hush" => self.hush = true,
             "loud" => self.hush = false,
             other => panic!("no such command: {other}"),
@@ -142,7 +145,7 @@ impl Cluster {
 
     fn add(&mut self, id: u64) {
         let engine = Engine::open(&MemoryDisk::default(), Path::new("/store/store.redb")).unwrap();
-        let store = open(id, 1, &engine);
+        let store = open(id, 1, self.quiet, &engine);
         self.nodes.insert(id, Node { engine, store, boot: 1 });
     }
 
@@ -158,7 +161,7 @@ impl Cluster {
     fn restart(&mut self, id: u64, said: &mut String) {
         let node = self.nodes.get_mut(&id).unwrap();
         node.boot += 1;
-        node.store = open(id, node.boot, &node.engine);
+        node.store = open(id, node.boot, self.quiet, &node.engine);
         if !self.slow.contains(&id) {
             self.turn(id, said);
         }

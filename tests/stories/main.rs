@@ -39,6 +39,7 @@ macro_rules! stories {
 stories! {
     one_write_on_three_replicas
     a_new_replica_starts_from_a_snapshot
+    a_learner_that_nothing_reached_keeps_its_leader_awake
     a_snapshot_comes_in_chunks
     acknowledgements_that_were_lost_cost_a_chunk
     chunks_that_overtake_each_other

@@ -59,7 +59,8 @@ impl<M: Machine> Group<M> {
         self.raft.ping();
     }
 
-    /// Nothing is under way, and every replica has everything but those on lost stores, whose return wakes the group.
+    /// Nothing is under way, and every replica has everything but those on lost stores, whose return wakes the group. A
+    /// learner that nothing has reached may not be there yet: then its store says nothing when it returns.
     fn is_settled(&self, lost: &BTreeSet<StoreId>) -> bool {
         let raft = &self.raft.raft;
         let last = raft.raft_log.last_index();
@@ -74,7 +75,7 @@ impl<M: Machine> Group<M> {
         for (id, progress) in raft.prs().iter().filter(|(id, _)| **id != raft.id) {
             let is_voter = self.row.voters.contains(id);
             voters += usize::from(is_voter);
-            let is_absent = absent.contains(id);
+            let is_absent = absent.contains(id) && !self.never_reached(ReplicaId(*id));
             let is_complete = progress.matched == last && !is_absent && !self.is_silent(*id);
             if !is_complete && !is_absent {
                 return false;
