@@ -20,8 +20,8 @@ restarted_rss() {
     ctl "$all" settled --calm 10 --wait 300 || fail "not settled after the start"
 }
 
-say "a shard of 8 MiB under writes of 16 clients, split meanwhile"
-node_arguments=(--shard-capacity=8388608)
+say "shards of 4 MiB under writes of 16 clients, split meanwhile"
+node_arguments=(--shard-capacity=4194304)
 start_all
 ctl "$all" bench --clients 16 --keys 20000 --value-bytes 1000 --seconds 40 || fail "the bench"
 stop_all
@@ -47,7 +47,7 @@ many=$(count) many_rss=$(rss)
 before=$(cpu)
 sleep 30
 used=$(($(cpu) - before))
-echo "idle: $((used / 3)).$((used % 3 * 10 / 3)) hundredths of a core, all four nodes together, at $many shards"
+echo "idle: $((used / 30)).$((used % 30 / 3)) hundredths of a core, all four nodes together, at $many shards"
 echo "memory of all four: $few_rss KiB at $few shards, $many_rss KiB at $many ($loaded_rss KiB before they were restarted):" \
     "$(((many_rss - few_rss) * 100 / (3 * (many - few)) / 100)) KiB a replica"
 
