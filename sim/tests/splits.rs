@@ -12,8 +12,8 @@ use matrixkv_sim::{
 };
 use support::*;
 
-fn at_split(moment: Moment, delay: Duration, harm: Harm, lasts: Duration) -> Fault {
-    Fault::AtSplit { moment, delay, harm, lasts }
+fn at_moment(moment: Moment, delay: Duration, harm: Harm, lasts: Duration) -> Fault {
+    Fault::AtMoment { moment, delay, harm, lasts }
 }
 
 /// 34, V: the log is compacted below a follower that was away, on links that lose every fifth envelope, and every replica
@@ -34,11 +34,11 @@ fn a_follower_that_the_log_has_left_behind() {
 fn leaders_die_while_their_shards_split() {
     let moments = [Moment::Proposed, Moment::Applied];
     let kill =
-        |n: u32| at_split(moments[n as usize % 2], Duration::from_micros(400 << (n % 8)), Harm::Kill, millis(500));
+        |n: u32| at_moment(moments[n as usize % 2], Duration::from_micros(400 << (n % 8)), Harm::Kill, millis(500));
     for seed in [35, 135] {
         let report = must_hold(splitting(seed), repeated(millis(3500), millis(900), 14, kill));
         at_least(&report, "splits applied", 30);
-        assert!(report.counters.faults(Kind::AtSplit) >= 8, "{report}");
+        assert!(report.counters.faults(Kind::AtMoment) >= 8, "{report}");
     }
 }
 
@@ -110,9 +110,9 @@ fn a_read_waits_while_its_shard_is_split() {
         let election = knobs.election_timeout();
         let stall = |n: u32| {
             let lasts = election * (11 + n % 8) / 10;
-            at_split(Moment::Proposed, Duration::from_micros(100) * (n % 4), Harm::DiskStall, lasts)
+            at_moment(Moment::Proposed, Duration::from_micros(100) * (n % 4), Harm::DiskStall, lasts)
         };
         let report = must_hold(knobs, repeated(secs(3), millis(1000), 16, stall));
-        assert!(report.counters.faults(Kind::AtSplit) >= 4, "{report}");
+        assert!(report.counters.faults(Kind::AtMoment) >= 4, "{report}");
     }
 }

@@ -14,13 +14,15 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Store,
+    Store, StoreReady,
     budget::Budget,
     receiving::{Receiving, ack},
 };
 use crate::{
     engine::{Batch, EngineError, Table, View, group_key, stage_key},
-    types::{KeyRange, ShardId},
+    raft::Group,
+    shard::KvMachine,
+    types::{Fact, KeyRange, ShardId},
     wire::{RaftMessage, SnapshotId, SnapshotState, decode, encode},
 };
 
@@ -138,7 +140,12 @@ impl Store {
     }
 
     /// All of a snapshot was put aside.
-    pub(super) fn begin_to_install(&mut self, receiving: Receiving, batch: &mut Batch) -> Result<(), EngineError> {
+    pub(super) fn begin_to_install(
+        &mut self,
+        receiving: Receiving,
+        batch: &mut Batch,
+        out: &mut StoreReady,
+    ) -> Result<(), EngineError> {
         let shard = receiving.head.shard;
         if !self.is_complete(&receiving, batch.view())? {
             self.reserved.remove(&shard);
@@ -150,6 +157,8 @@ impl Store {
         let Receiving { head, id, stage, .. } = receiving;
         let installing = Installing { head, id, stage, is_cleared: false, left };
         installing.write(batch);
+        let (replica, index) = (installing.head.to.replica, Group::<KvMachine>::snapshot_index(&installing.head));
+        out.facts.push(Fact::Installing { shard, replica, index });
         self.installing.insert(shard, installing);
         Ok(())
     }

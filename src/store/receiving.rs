@@ -198,7 +198,7 @@ impl Store {
                 self.early.after.push(ack(&chunk.head, chunk.id, SnapshotState::Has(chunk.number + 1)));
                 if chunk.is_last {
                     let receiving = self.receiving.by_shard.remove(&shard).expect("listed just now");
-                    self.begin_to_install(receiving, batch)?;
+                    self.begin_to_install(receiving, batch, out)?;
                     break;
                 }
             }

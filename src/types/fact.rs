@@ -43,6 +43,15 @@ pub enum Fact {
         /// The hash of data and descriptor after it.
         data: u64,
     },
+    /// All of a snapshot was put aside, and the replica's data begin to be replaced by it.
+    Installing {
+        /// The group.
+        shard: ShardId,
+        /// The replica.
+        replica: ReplicaId,
+        /// The snapshot's index.
+        index: u64,
+    },
     /// A snapshot replaced the replica's data.
     Installed {
         /// The group.

@@ -6,6 +6,8 @@
 //!   happen to agree.
 //! - A replica that is opened again stands where some replica stood at that index; it never applies what its disk
 //!   already had, and within a life its index only grows.
+//! - A replica whose data are being replaced by a snapshot applies nothing until they are, whatever lives its node goes
+//!   through; and it does not begin with another snapshot.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +32,8 @@ pub struct Logs {
     steps: BTreeMap<(ShardId, u64), Step>,
     /// How far each replica got in its node's present life.
     applied: BTreeMap<ReplicaKey, u64>,
+    /// The snapshot by which each replica's data are being replaced, as its disk says. It outlives a life.
+    installing: BTreeMap<ReplicaKey, u64>,
 }
 
 impl Logs {
@@ -38,24 +42,55 @@ impl Logs {
         self.applied.retain(|(lives_on, _, _), _| *lives_on != node);
     }
 
+    /// Nothing that `node` had on disk is there.
+    pub(super) fn lost_folder(&mut self, node: usize) {
+        self.installing.retain(|(lives_on, _, _), _| *lives_on != node);
+    }
+
     /// `node` says `fact`.
     pub(super) fn fact(&mut self, node: usize, fact: &Fact) -> Found {
         match *fact {
             Fact::Opened { shard, replica, index, rolling } => {
-                self.applied.insert((node, shard, replica), index);
-                self.stands((node, shard, replica), index, Step::new(None, rolling, None, (node, shard, replica)))
+                let key = (node, shard, replica);
+                self.applied.insert(key, index);
+                // The end may have become durable without being told.
+                if self.installing.get(&key).is_some_and(|snapshot| *snapshot <= index) {
+                    self.installing.remove(&key);
+                }
+                self.stands(key, index, Step::new(None, rolling, None, key))
             }
             Fact::Applied { shard, replica, index, term, rolling, data } => {
                 let key = (node, shard, replica);
                 let step = Step::new(Some(term), rolling, Some(data), key);
-                self.advances(key, index).or_else(|| self.stands(key, index, step))
+                let found = self.is_whole(key, &format!("applied index {index}")).or_else(|| self.advances(key, index));
+                found.or_else(|| self.stands(key, index, step))
+            }
+            Fact::Installing { shard, replica, index } => {
+                let key = (node, shard, replica);
+                let found = self.is_whole(key, &format!("begins to install another one, at index {index},"));
+                self.installing.insert(key, index);
+                found
             }
             Fact::Installed { shard, replica, index, rolling, data } => {
                 let key = (node, shard, replica);
+                self.installing.remove(&key);
                 self.advances(key, index).or_else(|| self.stands(key, index, Step::new(None, rolling, Some(data), key)))
+            }
+            Fact::Destroyed { shard, replica } => {
+                self.installing.remove(&(node, shard, replica));
+                None
             }
             _ => None,
         }
+    }
+
+    /// Nothing but the end of it happens to a replica whose data are being replaced.
+    fn is_whole(&self, key: ReplicaKey, what: &str) -> Found {
+        let index = self.installing.get(&key)?;
+        let (node, shard, replica) = key;
+        let message =
+            format!("{shard}: {replica} on node{node} {what} while a snapshot of index {index} is being installed");
+        Some((Invariant::Applied, message))
     }
 
     /// A member of one of `shards` that has not applied all that another one has.
@@ -173,5 +208,20 @@ mod tests {
         logs.fact(0, &applied(1, 6, 1, 60, 600));
         logs.fact(0, &applied(1, 7, 1, 70, 700));
         assert_eq!(invariant(logs.fact(0, &opened(1, 6, 70))), Some(Invariant::Applied));
+    }
+
+    #[test]
+    fn an_installation_ends_before_anything_else() {
+        let installing = |index| Fact::Installing { shard: SHARD, replica: ReplicaId(1), index };
+        let mut logs = Logs::default();
+        assert_eq!(logs.fact(0, &opened(1, 5, 0)), None);
+        assert_eq!(logs.fact(0, &installing(9)), None);
+        logs.born(0);
+        assert_eq!(logs.fact(0, &opened(1, 5, 0)), None);
+        assert!(logs.fact(0, &applied(1, 6, 1, 6, 6)).is_some(), "it goes on with half its rows");
+        assert!(logs.fact(0, &installing(12)).is_some(), "the earlier one is forgotten");
+        logs.born(0);
+        assert_eq!(logs.fact(0, &opened(1, 12, 1)), None, "it ended, and its node died before it said so");
+        assert_eq!(logs.fact(0, &applied(1, 13, 1, 13, 13)), None);
     }
 }

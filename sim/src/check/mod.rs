@@ -136,7 +136,7 @@ struct Inner {
     elections: Elections,
     logs: Logs,
     ranges: Ranges,
-    /// Who waits for a moment of the next split.
+    /// Who waits for which moment.
     waiting: Vec<(Moment, oneshot::Sender<usize>)>,
     tally: Tally,
     violations: Vec<Violation>,
@@ -185,8 +185,8 @@ impl Observer {
         self.lock().logs.born(node);
     }
 
-    /// The node that leads the next shard of whose split this moment comes; `None` where the run ends before.
-    pub async fn next_split(&self, moment: Moment) -> Option<usize> {
+    /// The node at which this moment comes next; `None` where the run ends before.
+    pub async fn next_moment(&self, moment: Moment) -> Option<usize> {
         let (tell, told) = oneshot::channel();
         self.lock().waiting.push((moment, tell));
         told.await.ok()
@@ -194,7 +194,9 @@ impl Observer {
 
     /// `node` has lost its folder: nothing lives there any more.
     pub fn lost_folder(&self, node: usize) {
-        self.lock().ranges.lost_folder(node);
+        let mut inner = self.lock();
+        inner.ranges.lost_folder(node);
+        inner.logs.lost_folder(node);
     }
 
     /// A replica that was removed and lives on.
@@ -251,10 +253,11 @@ impl Inner {
         }
     }
 
-    /// The first replica that applies a split is its leader's.
+    /// Of a split the first replica that applies it counts, which is its leader's.
     fn tell_moment(&mut self, node: usize, fact: &Fact) {
         let now = match fact {
             Fact::SplitProposed { .. } => Moment::Proposed,
+            Fact::Installing { .. } => Moment::Installing,
             Fact::Split { right, .. } if !self.ranges.knows(right.id) => Moment::Applied,
             _ => return,
         };
@@ -295,6 +298,9 @@ fn worth_telling(fact: &Fact) -> Option<String> {
         Fact::BecameLeader { shard, replica, term } => Some(format!("{replica} leads {shard} in term {term}")),
         Fact::Installed { shard, replica, index, .. } => {
             Some(format!("{replica} of {shard} installed a snapshot at index {index}"))
+        }
+        Fact::Installing { shard, replica, index } => {
+            Some(format!("{replica} of {shard} begins to install a snapshot at index {index}"))
         }
         Fact::Described { replica, shard } => Some(format!("{replica} has {shard:?}")),
         Fact::Split { replica, left, right } => Some(format!("{replica} splits into {left:?} and {right:?}")),

@@ -98,7 +98,7 @@ impl Strike {
             Fault::ArmedCrash { node, operation, down } => process::armed_crash(world, *node, *operation, *down).await,
             Fault::Pause { node, lasts } => process::pause(world, kind, *node, *lasts).await,
             Fault::Reset { a, b } => self.network.reset(world, *a, *b).await,
-            Fault::AtSplit { moment, delay, harm, lasts } => self.at_split(*moment, *delay, *harm, *lasts).await,
+            Fault::AtMoment { moment, delay, harm, lasts } => self.at_moment(*moment, *delay, *harm, *lasts).await,
             Fault::SplitAt { key } => cluster::split_at(world, *key).await,
             Fault::Move { what, group, node } => cluster::move_replica(world, *what, *group, *node).await,
             Fault::Drain { node, lasts } => self.drained.drain(world, *node, *lasts).await,
@@ -112,10 +112,10 @@ impl Strike {
             Fault::SlowDisk { node, latency, lasts } => disk::slow(world, *node, *latency, *lasts).await,
         }
     }
-    /// Waits for the next split, and harms its leader.
-    async fn at_split(&self, moment: Moment, delay: Duration, harm: Harm, lasts: Duration) -> Struck {
-        let (world, kind) = (&self.world, Kind::AtSplit);
-        let Some(node) = world.record().observer.next_split(moment).await else { return Struck::Skipped };
+    /// Waits for the next such moment, and harms the node at which it comes.
+    async fn at_moment(&self, moment: Moment, delay: Duration, harm: Harm, lasts: Duration) -> Struck {
+        let (world, kind) = (&self.world, Kind::AtMoment);
+        let Some(node) = world.record().observer.next_moment(moment).await else { return Struck::Skipped };
         sleep(delay).await;
         let node = Target::Node(node);
         match harm {

@@ -52,7 +52,7 @@ impl Kind {
             Kind::Loss | Kind::Delay | Kind::Duplicate | Kind::Reorder => (0.4, 2),
             Kind::DiskStall | Kind::SlowDisk => (0.3, 2),
             Kind::Reset => (0.4, 4),
-            Kind::AtSplit => (0.6, 6),
+            Kind::AtMoment => (0.6, 6),
             Kind::KillLoop | Kind::PowerLossAll => (0.25, 2),
             Kind::SplitAt | Kind::TransferLeader | Kind::AddReplica | Kind::RemoveReplica => (0.4, 4),
             Kind::Drain => (0.3, 2),
@@ -82,7 +82,7 @@ impl Kind {
                 Fault::Links { kind: self, links: draw_links(self, knobs.links, rng), lasts }
             }
             Kind::Reset => draw_pair(knobs, rng, |a, b| Fault::Reset { a, b }),
-            Kind::AtSplit => draw_at_split(knobs, rng),
+            Kind::AtMoment => draw_at_moment(knobs, rng),
             Kind::DiskStall => Fault::DiskStall { node, lasts },
             Kind::SlowDisk => {
                 let latency = Duration::from_millis(rng.between(5, 60));
@@ -135,15 +135,16 @@ fn draw_pause(knobs: &Knobs, rng: &mut Rng) -> Duration {
 
 /// Soon after the moment, within what a commit or a message takes. Half of them last about as long as an election, so that
 /// some groups have a new leader when they are over and some have not.
-fn draw_at_split(knobs: &Knobs, rng: &mut Rng) -> Fault {
-    let moment = if rng.chance(0.5) { Moment::Proposed } else { Moment::Applied };
+fn draw_at_moment(knobs: &Knobs, rng: &mut Rng) -> Fault {
+    let moments = [Moment::Proposed, Moment::Applied, Moment::Installing];
+    let moment = moments[rng.below(moments.len() as u64) as usize];
     let harms = [Harm::Kill, Harm::PowerLoss, Harm::Pause, Harm::Isolate, Harm::DiskStall, Harm::DiskStall];
     let harm = harms[rng.below(harms.len() as u64) as usize];
     let doublings = rng.below(7);
     let delay = if rng.chance(0.3) { Duration::ZERO } else { Duration::from_micros(rng.between(0, 500 << doublings)) };
     let about_an_election = knobs.election_timeout() * rng.between(10, 20) as u32 / 10;
     let lasts = if rng.chance(0.5) { about_an_election } else { draw_lasts(rng, 100, 6000) };
-    Fault::AtSplit { moment, delay, harm, lasts }
+    Fault::AtMoment { moment, delay, harm, lasts }
 }
 
 fn draw_lives(rng: &mut Rng) -> Vec<Duration> {

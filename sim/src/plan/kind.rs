@@ -62,7 +62,7 @@ kinds! {
     /// An operator splits a shard.
     SplitAt = "split-at",
     /// Something happens to the leader of a shard that is just being split.
-    AtSplit = "at-split",
+    AtMoment = "at-moment",
     /// An operator moves a leadership.
     TransferLeader = "transfer-leader",
     /// An operator adds a replica.

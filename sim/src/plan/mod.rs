@@ -51,16 +51,18 @@ pub enum Move {
     Remove,
 }
 
-/// A moment of a split.
+/// A moment of which the facts tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// Its leader has proposed it.
+    /// A leader has proposed a split.
     Proposed,
-    /// The first replica, which is its leader's, has applied it.
+    /// The first replica, which is its leader's, has applied a split.
     Applied,
+    /// A replica has all of a snapshot, and begins to put it in the place of what it had.
+    Installing,
 }
 
-/// What happens to the leader of a shard that is being split.
+/// What happens to the node at which it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Harm {
     /// Its process dies.
@@ -196,9 +198,9 @@ pub enum Fault {
         /// Which of the clients' keys.
         key: usize,
     },
-    /// Waits for the next split, and harms its leader then.
-    AtSplit {
-        /// For which moment of it.
+    /// Waits for the next such moment, and harms the node at which it comes.
+    AtMoment {
+        /// Which.
         moment: Moment,
         /// How long after it.
         delay: Duration,
@@ -314,7 +316,7 @@ impl Fault {
             Fault::Isolate { .. } => Kind::CutLeader,
             Fault::Split { .. } => Kind::Split,
             Fault::Reset { .. } => Kind::Reset,
-            Fault::AtSplit { .. } => Kind::AtSplit,
+            Fault::AtMoment { .. } => Kind::AtMoment,
             Fault::Links { kind, .. } => *kind,
             Fault::DiskStall { .. } => Kind::DiskStall,
             Fault::SlowDisk { .. } => Kind::SlowDisk,
@@ -329,7 +331,7 @@ impl Fault {
 
     /// Whether it waits for an occasion, so that nobody knows when it happens.
     pub fn waits(&self) -> bool {
-        matches!(self, Fault::AtSplit { .. })
+        matches!(self, Fault::AtMoment { .. })
     }
 
     /// How long it lasts, as planned.
@@ -351,7 +353,7 @@ impl Fault {
             | Fault::Links { lasts, .. }
             | Fault::DiskStall { lasts, .. }
             | Fault::Drain { lasts, .. }
-            | Fault::AtSplit { lasts, .. }
+            | Fault::AtMoment { lasts, .. }
             | Fault::SlowDisk { lasts, .. } => *lasts,
         }
     }
@@ -387,7 +389,7 @@ impl fmt::Display for Fault {
             Fault::Links { links, .. } => write!(f, "{links}")?,
             Fault::SlowDisk { node, latency, .. } => write!(f, "{node}, {latency:?} an operation")?,
             Fault::SplitAt { key } => write!(f, "at key {key}")?,
-            Fault::AtSplit { moment, delay, harm, .. } => write!(f, "{harm:?} {delay:?} after {moment:?}")?,
+            Fault::AtMoment { moment, delay, harm, .. } => write!(f, "{harm:?} {delay:?} after {moment:?}")?,
             Fault::Move { group, node, .. } => write!(f, "group {group}, node{node}")?,
             Fault::Drain { node, .. } => write!(f, "node{node}")?,
             Fault::EmptyFolder { .. } => write!(f, "node0")?,

@@ -28,6 +28,11 @@ impl<M: Machine> Group<M> {
         M::open(&data, view)
     }
 
+    /// The index that the snapshot of this message is of; 0 where it cannot be read.
+    pub fn snapshot_index(message: &RaftMessage) -> u64 {
+        Message::parse_from_bytes(&message.message).map_or(0, |message| metadata(&message).index)
+    }
+
     /// What a snapshot would be to this replica now. raft-rs installs just those that are [`SnapshotUse::Needed`].
     pub fn judge_snapshot(&self, message: &RaftMessage) -> SnapshotUse {
         let Ok(message) = Message::parse_from_bytes(&message.message) else { return SnapshotUse::Outdated };
