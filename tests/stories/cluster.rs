@@ -126,9 +126,14 @@ impl Cluster {
             "get" => self.request(number(1), Op::Get { key: bytes(words[2]) }, None, said),
             "delete" => self.request(number(1), Op::Delete { key: bytes(words[2]) }, None, said),
             "order" => {
-                let role = if words[2] == "voter" { PeerRole::Voter } else { PeerRole::Learner };
+                let step = match words[2] {
+                    "voter" => ShardStep::Put(peer(number(3), PeerRole::Voter)),
+                    "learner" => ShardStep::Put(peer(number(3), PeerRole::Learner)),
+                    "remove" => ShardStep::Remove(peer(number(3), PeerRole::Voter)),
+                    other => panic!("no such order: {other}"),
+                };
                 let conf_ver = words.get(4).map(|word| word.parse().unwrap());
-                self.order(number(1), peer(number(3), role), conf_ver, said);
+                self.order(number(1), step, conf_ver, said);
             }
             "compact" => {
                 for i in 0..number(2) {
@@ -173,10 +178,10 @@ impl Cluster {
         self.input(id, Input::Request { ticket: Ticket(self.tickets), origin, request }, said);
     }
 
-    fn order(&mut self, id: u64, change: Peer, conf_ver: Option<u64>, said: &mut String) {
+    fn order(&mut self, id: u64, step: ShardStep, conf_ver: Option<u64>, said: &mut String) {
         let shard = self.nodes[&id].store.status().routes.remove(0).shard;
         let conf_ver = conf_ver.unwrap_or(shard.epoch.conf_ver);
-        let order = ShardOrder { shard: shard.id, conf_ver, step: ShardStep::Put(change) };
+        let order = ShardOrder { shard: shard.id, conf_ver, step };
         self.input(id, Input::ShardOrders(vec![order]), said);
     }
 
@@ -275,7 +280,8 @@ impl Cluster {
                     writeln!(said, "  the chunk is lost").unwrap();
                 } else if self.is_unheard(&input) {
                     writeln!(said, "  the acknowledgement is lost").unwrap();
-                } else if !self.cut.contains(&from) && !self.cut.contains(&to) {
+                } else if to != 0 && !self.cut.contains(&from) && !self.cut.contains(&to) {
+                    // A replica that was removed does not know its own store any more: what answers it goes to nobody.
                     self.input(to, input, said);
                 }
             }

@@ -51,4 +51,5 @@ stories! {
     a_doubled_request_is_proposed_once
     a_wrong_guess_is_corrected
     a_stale_order_is_void
+    a_leader_that_inherits_its_own_removal_steps_down
 }

@@ -64,6 +64,7 @@ impl<M: Machine> Group<M> {
     /// The batch of the last [`Self::ready`] is durable. Gives messages that may leave now.
     pub fn advance(&mut self) -> Vec<Outgoing> {
         let Some(ready) = self.outstanding.take() else { return Vec::new() };
+        let farewell = self.step_down_if_removed();
         let mut light = self.raft.advance_append(ready);
         if let Some(commit) = light.commit_index() {
             self.raft.mut_store().set_commit(commit);
@@ -71,9 +72,23 @@ impl<M: Machine> Group<M> {
         self.raft.advance_apply_to(self.row.applied);
         self.committed = light.take_committed_entries();
         let mut messages = Vec::new();
+        self.send(farewell, &mut messages);
         self.send(light.take_messages(), &mut messages);
         self.settle();
         messages
+    }
+
+    /// A leader may find its own removal in its log, proposed by an earlier one. raft-rs lets it lead on without a progress
+    /// of its own, and panics at the next acknowledgement. It tells the others that this is committed, and leads no more.
+    fn step_down_if_removed(&mut self) -> Vec<Message> {
+        if !self.leads() || self.row.voters.contains(&self.row.replica.0) {
+            return Vec::new();
+        }
+        self.raft.raft.bcast_append();
+        // raft-rs takes no messages of a leader from a follower.
+        let farewell = std::mem::take(&mut self.raft.raft.msgs);
+        self.raft.raft.become_follower(self.raft.raft.term, raft::INVALID_ID);
+        farewell
     }
 
     /// On any change of role or term: draw a new time-out, tell everybody who waits.
