@@ -127,7 +127,9 @@ impl Member {
     }
 
     fn beat(&mut self, id: StoreId, node: u64, boot: u64) -> Result<StoreOrders, String> {
-        match self.ask(node, ProphetRequest::StoreBeat(StoreBeat { info: store(id.0, node, boot) })) {
+        match self
+            .ask(node, ProphetRequest::StoreBeat(StoreBeat { info: store(id.0, node, boot), quarantined: vec![] }))
+        {
             ProphetReply::Store(orders) => Ok(orders),
             ProphetReply::Refused(why) => Err(why),
             other => panic!("{other:?}"),

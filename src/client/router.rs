@@ -1,7 +1,7 @@
 //! Finds the shard's leader for a request, and corrects its guess by the answers.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -74,6 +74,8 @@ pub struct ClusterStatus {
     pub members: Vec<MemberInfo>,
     /// The member that leads; none if not known.
     pub leader: ReplicaId,
+    /// Replicas that are out of service, as far as this node knows.
+    pub quarantined: BTreeSet<ReplicaId>,
     /// Whether Prophet's leader just said so; if false this is what was heard last.
     pub fresh: bool,
 }
@@ -83,7 +85,10 @@ struct State {
     cache: RouteCache,
     /// Routes of this node's own replicas, as the store sees them.
     local: BTreeMap<ShardId, ShardRoute>,
+    /// This node's own replicas that are out of service.
     quarantined: BTreeMap<ShardId, String>,
+    /// Those of all stores, as Prophet said last.
+    out_of_service: BTreeSet<ReplicaId>,
     store: StoreId,
     cluster: ClusterId,
     leader: ReplicaId,
@@ -120,6 +125,15 @@ impl<E: Env> Clone for Router<E> {
             deadline: self.deadline,
             prophet_patience: self.prophet_patience,
         }
+    }
+}
+
+impl State {
+    /// What Prophet said last, and what this node's own store says.
+    fn known_quarantined(&self) -> BTreeSet<ReplicaId> {
+        let routes = self.cache.all().into_iter().filter(|route| self.quarantined.contains_key(&route.shard.id));
+        let own = routes.filter_map(|route| route.shard.peer_on(self.store).map(|peer| peer.replica));
+        self.out_of_service.iter().copied().chain(own).collect()
     }
 }
 
@@ -261,7 +275,8 @@ impl<E: Env> Router<E> {
         }
         let why = format!("{}: {refusal}", peer.store);
         match refusal {
-            Refusal::NoSuchShard(_) => state.cache.forget_leader(shard),
+            // Somebody else may lead by now.
+            Refusal::NoSuchShard(_) | Refusal::Unavailable(_) => state.cache.forget_leader(shard),
             Refusal::StaleEpoch(routes) if routes.is_empty() => state.cache.forget(shard),
             Refusal::NotLeader(route) if route.leader.is_none_or(|leader| leader.store == peer.store) => {
                 state.cache.forget_leader(shard);
@@ -323,14 +338,15 @@ impl<E: Env> Router<E> {
 
     async fn ask_prophet(&self) -> Option<ClusterStatus> {
         match self.prophet.ask(ProphetRequest::Cluster).await {
-            Ok(ProphetReply::Cluster { cluster, routes, stores, members, leader }) => {
+            Ok(ProphetReply::Cluster { cluster, routes, stores, members, leader, quarantined }) => {
                 self.hear_prophet();
                 lock(&self.book).learn(stores.clone(), members.clone());
                 self.learn(&routes);
                 let mut state = lock(&self.state);
                 (state.cluster, state.leader) = (cluster, leader);
-                let routes = state.cache.all();
-                Some(ClusterStatus { store: state.store, cluster, routes, stores, members, leader, fresh: true })
+                state.out_of_service = quarantined.into_iter().collect();
+                let (store, routes, quarantined) = (state.store, state.cache.all(), state.known_quarantined());
+                Some(ClusterStatus { store, cluster, routes, stores, members, leader, quarantined, fresh: true })
             }
             _ => None,
         }
@@ -393,6 +409,7 @@ impl<E: Env> Router<E> {
             stores: book.stores.into_values().collect(),
             members: book.members,
             leader: state.leader,
+            quarantined: state.known_quarantined(),
             fresh: false,
         }
     }
@@ -402,9 +419,13 @@ impl<E: Env> Router<E> {
         lock(&self.state).store
     }
 
-    /// The shards that have a replica on this node's store, as the store itself sees them.
-    pub async fn local(&self) -> Vec<ShardRoute> {
-        lock(&self.state).local.values().cloned().collect()
+    /// The shards that have a replica on this node's store, as the store itself sees them, and which replicas are out of
+    /// service, as far as known. Of a shard whose own replica is, only others can tell.
+    pub async fn local(&self) -> (Vec<ShardRoute>, BTreeSet<ReplicaId>) {
+        let state = lock(&self.state);
+        let elsewhere = state.cache.all().into_iter().filter(|route| state.quarantined.contains_key(&route.shard.id));
+        let here = elsewhere.filter(|route| route.shard.peer_on(state.store).is_some());
+        (state.local.values().cloned().chain(here).collect(), state.known_quarantined())
     }
 
     /// Whether this node leads a shard that another node could lead.

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The version of the folder's layout and of all rows. Another one is refused.
-pub const FORMAT_VERSION: u64 = 3;
+pub const FORMAT_VERSION: u64 = 4;
 
 /// Memory for redb's page cache, in bytes.
 const CACHE_BYTES: usize = 64 << 20;

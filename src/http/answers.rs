@@ -1,5 +1,7 @@
 //! The JSON that is answered, field by field in the order of the specification.
 
+use std::collections::BTreeSet;
+
 use axum::{
     body::Body,
     http::{StatusCode, header},
@@ -10,7 +12,7 @@ use serde::Serialize;
 use super::ask::ApiError;
 use crate::{
     client::{Answer, ClusterStatus, Failure},
-    types::{Peer, PeerRole, ShardRoute, StoreId},
+    types::{Peer, PeerRole, ReplicaId, ShardRoute, StoreId},
 };
 
 #[derive(Serialize)]
@@ -77,6 +79,8 @@ struct ReplicaView {
     store_id: u64,
     role: &'static str,
     learner: bool,
+    /// Whether it is out of service, and is to be replaced.
+    quarantined: bool,
 }
 
 #[derive(Serialize)]
@@ -93,20 +97,21 @@ struct EpochView {
 }
 
 impl Shards {
-    pub fn new(store: StoreId, routes: Vec<ShardRoute>) -> Shards {
-        let views: Vec<_> = routes.iter().map(ShardView::new).collect();
+    pub fn new(store: StoreId, routes: Vec<ShardRoute>, quarantined: &BTreeSet<ReplicaId>) -> Shards {
+        let views: Vec<_> = routes.iter().map(|route| ShardView::new(route, quarantined)).collect();
         Shards { store_id: store.0, shards: (!views.is_empty()).then_some(views) }
     }
 }
 
 impl ShardView {
-    fn new(ShardRoute { shard, leader, term }: &ShardRoute) -> ShardView {
+    fn new(ShardRoute { shard, leader, term }: &ShardRoute, quarantined: &BTreeSet<ReplicaId>) -> ShardView {
         let leads = |peer: &Peer| leader.is_some_and(|leader| leader.replica == peer.replica);
         let replica = |peer: &Peer| ReplicaView {
             replica_id: peer.replica.0,
             store_id: peer.store.0,
             role: if leads(peer) { "L" } else { "F" },
             learner: peer.role == PeerRole::Learner,
+            quarantined: quarantined.contains(&peer.replica),
         };
         let text = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
         ShardView {

@@ -106,11 +106,12 @@ async fn shards<E: Env>(State(api): Shared<E>, uri: Uri) -> Response {
         Err(error) => plain_error(&error),
         Ok(true) => {
             let store = api.router.store();
-            json(StatusCode::OK, &answers::Shards::new(store, api.router.local().await))
+            let (routes, quarantined) = api.router.local().await;
+            json(StatusCode::OK, &answers::Shards::new(store, routes, &quarantined))
         }
         Ok(false) => {
             let status = api.router.status().await;
-            json(StatusCode::OK, &answers::Shards::new(status.store, status.routes))
+            json(StatusCode::OK, &answers::Shards::new(status.store, status.routes, &status.quarantined))
         }
     }
 }

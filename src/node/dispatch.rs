@@ -109,8 +109,8 @@ impl<E: Env> Dispatcher<E> {
             (Channel::Raft | Channel::Bulk, Body::Removed(removal)) => {
                 self.inboxes.to_store(store::Input::Removed(removal));
             }
-            (Channel::Raft | Channel::Bulk, Body::Alive) => {
-                self.inboxes.to_store(store::Input::Alive(sender.identity.store));
+            (Channel::Raft | Channel::Bulk, Body::Alive { without }) => {
+                self.inboxes.to_store(store::Input::Alive { store: sender.identity.store, without });
             }
             (channel, _) => {
                 tracing::warn!(?channel, "a raft message on a channel that has none")

@@ -62,7 +62,7 @@ impl<E: Env> Liaison<E> {
             return Ok((known.cluster, known.store));
         }
         loop {
-            let request = ProphetRequest::Register(self.info(StoreId::NONE, Pulse::none()));
+            let request = ProphetRequest::Register(self.info(StoreId::NONE, &Pulse::default()));
             match self.prophet.ask(request).await {
                 Ok(ProphetReply::Registered { cluster, store }) => {
                     let mut folder = folder.lock().await;
@@ -84,7 +84,7 @@ impl<E: Env> Liaison<E> {
         }
     }
 
-    fn info(&self, store: StoreId, pulse: Pulse) -> StoreInfo {
+    fn info(&self, store: StoreId, pulse: &Pulse) -> StoreInfo {
         let identity = self.identity.get();
         StoreInfo {
             id: store,
@@ -105,8 +105,9 @@ impl<E: Env> Liaison<E> {
     /// Sends the store's heartbeats. Ends only when Prophet says that this store must not go on.
     pub async fn beat_store(self, mut pulses: mpsc::Receiver<Pulse>) -> Result<(), NodeError> {
         while let Some(pulse) = pulses.recv().await {
-            let info = self.info(self.identity.get().store, pulse);
-            match self.prophet.ask(ProphetRequest::StoreBeat(StoreBeat { info })).await {
+            let info = self.info(self.identity.get().store, &pulse);
+            let beat = StoreBeat { info, quarantined: pulse.quarantined };
+            match self.prophet.ask(ProphetRequest::StoreBeat(beat)).await {
                 Ok(ProphetReply::Store(orders)) => {
                     self.router.hear_prophet();
                     let mut book = self.book.lock().expect("no holder panics");
@@ -178,11 +179,5 @@ impl<E: Env> Liaison<E> {
             }
             self.env.sleep(HOUSEKEEPING).await;
         }
-    }
-}
-
-impl Pulse {
-    fn none() -> Pulse {
-        Pulse { shard_count: 0, leader_count: 0, capacity: 0, available: 0 }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     engine::{Batch, EngineError},
     env::{Channel, Env, Network, Via},
     store::{Input, Send, Store, Ticket},
-    types::{CallId, Instant, ShardId, StoreId},
+    types::{CallId, Instant, ReplicaId, ShardId, StoreId},
     wire::{Body, DataReply, MembershipAsk, Response, ShardBeat},
 };
 
@@ -80,10 +80,11 @@ impl Tickets {
 }
 
 /// A store's heartbeat without what the node knows better.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pulse {
     pub shard_count: u64,
     pub leader_count: u64,
+    pub quarantined: Vec<(ShardId, ReplicaId)>,
     pub capacity: u64,
     pub available: u64,
 }
@@ -123,14 +124,14 @@ impl<E: Env> Outbox<E> {
             Send::Reply { ticket: Ticket(ticket), reply } => self.reply(ticket, reply),
             Send::Forget { ticket: Ticket(ticket) } => self.tickets.forget(ticket),
             // Both are said again soon: a full queue means that Prophet is slow.
-            Send::StoreBeat { shard_count, leader_count, capacity, available } => {
-                let _ = self.pulses.try_send(Pulse { shard_count, leader_count, capacity, available });
+            Send::StoreBeat { shard_count, leader_count, quarantined, capacity, available } => {
+                let _ = self.pulses.try_send(Pulse { shard_count, leader_count, quarantined, capacity, available });
             }
             Send::ShardBeats(beats) => drop(self.beats.try_send(beats)),
             Send::AskMembership(asks) => drop(self.asks.try_send(Ask::Membership(asks))),
             Send::AskSplitIds { shard, replicas } => drop(self.asks.try_send(Ask::SplitIds { shard, replicas })),
             Send::Removed { to, removal } => self.tell(Channel::Raft, to, Body::Removed(removal)),
-            Send::Alive { to } => self.tell(Channel::Raft, to, Body::Alive),
+            Send::Alive { to, without } => self.tell(Channel::Raft, to, Body::Alive { without }),
             Send::Status(change) => self.router.learn_local(change.changed, &change.gone, change.quarantined),
         }
     }

@@ -3,7 +3,7 @@
 
 use super::{Command, Prophet, Ticket, Waiting, checker::Wish, operator::Kind};
 use crate::{
-    types::{PeerRole, ShardId, StoreId},
+    types::{Peer, PeerRole, ShardId, StoreId},
     wire::{AdminRequest, ProphetReply, ShardBeat, StoreState},
 };
 
@@ -76,8 +76,20 @@ impl Prophet {
         if peer.role == PeerRole::Voter && known.voters().count() == 1 {
             return Err(format!("the replica on {store} is the last voter of {shard}"));
         }
+        if peer.role == PeerRole::Voter && !self.leaves_a_majority(beat, peer) {
+            return Err(format!("without the replica on {store}, too few voters of {shard} are in service"));
+        }
         let wish = Wish { remove: Some(peer.replica), ..Wish::new(Kind::Admin, "an operator wants it") };
         self.start(shard, wish).map(|()| None)
+    }
+
+    /// Whether the other voters can go on without `leaving`, as far as their leader and their stores say.
+    fn leaves_a_majority(&self, beat: &ShardBeat, leaving: &Peer) -> bool {
+        let shard = &beat.route.shard;
+        let others: Vec<_> = shard.voters().filter(|peer| peer.replica != leaving.replica).collect();
+        let is_silent = |peer: &Peer| beat.down.iter().any(|(replica, _)| *replica == peer.replica);
+        let serves = |peer: &&&Peer| !is_silent(peer) && !self.view.is_quarantined(shard.id, peer);
+        2 * others.iter().filter(serves).count() > others.len()
     }
 
     /// A store can be emptied only where enough others are left for every replica.

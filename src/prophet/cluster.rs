@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ClusterView, ProphetConfig};
 use crate::{
-    types::{Instant, Peer, ReplicaId, Shard, ShardId, StoreId},
+    types::{Instant, Peer, PeerRole, ReplicaId, Shard, ShardId, StoreId},
     wire::{ShardBeat, StoreInfo, StoreState},
 };
 
@@ -52,6 +52,9 @@ impl Cluster<'_> {
             StoreState::Down => Some(format!("{store} is down")),
             StoreState::Removed => Some(format!("{store} is removed")),
             StoreState::Draining => Some(format!("{store} is drained")),
+            StoreState::Up if self.view.is_quarantined(beat.route.shard.id, peer) => {
+                Some(format!("{replica} on {store} is quarantined"))
+            }
             StoreState::Up => silent
                 .filter(|silent| *silent >= self.config.max_peer_down_time)
                 .map(|silent| format!("{replica} on {store} has been silent for {silent:.1?}")),
@@ -123,6 +126,21 @@ impl Cluster<'_> {
         best.ok_or_else(|| format!("no store takes a replica of {}: {}", shard.id, join(&why)))
     }
 
+    /// Whether `store` could have a new replica in place of the one that it has, which is out of service.
+    pub fn can_renew(&self, store: StoreId) -> bool {
+        self.state(store) == StoreState::Up && self.is_alive(store) && !self.is_full(store)
+    }
+
+    /// Whether a store without a replica of `shard` is likely to take one soon.
+    pub fn is_place_likely(&self, shard: &Shard) -> bool {
+        let mut others = self.stores.keys().filter(|store| shard.peer_on(**store).is_none());
+        others.any(|store| self.state(*store) == StoreState::Up && !self.is_full(*store))
+    }
+
+    fn is_full(&self, store: StoreId) -> bool {
+        self.fullness(store) > self.config.low_space_ratio
+    }
+
     /// Replicas of at least `bytes` that are on their way to `store`, or there without having caught up.
     fn snapshots_to(&self, store: StoreId, bytes: u64) -> u64 {
         let is_sent = |shard: &ShardId, peer: &Peer| {
@@ -142,9 +160,12 @@ impl Cluster<'_> {
         if shard.peer_on(store).is_some() {
             return Some(format!("{store} has one"));
         }
+        if self.view.is_quarantined(shard.id, &Peer { replica: ReplicaId::NONE, store, role: PeerRole::Learner }) {
+            return Some(format!("{store} has one that cannot be read, and has not destroyed it yet"));
+        }
         match self.state(store) {
             StoreState::Up if !self.is_alive(store) => Some(format!("{store} is silent")),
-            StoreState::Up if self.fullness(store) > self.config.low_space_ratio => Some(format!("{store} is full")),
+            StoreState::Up if self.is_full(store) => Some(format!("{store} is full")),
             StoreState::Up if snapshots >= self.config.max_snapshots => {
                 Some(format!("{store} is being sent {snapshots} snapshots already"))
             }

@@ -130,7 +130,14 @@ impl Prophet {
     pub(super) fn schedule(&mut self) {
         let Some(meta) = self.group.machine() else { return };
         let in_use = |store| meta.stores().get(&store).is_some_and(|store| store.state == StoreState::Up);
-        self.view.operators.expire(self.now, self.config.catch_up_deadline, in_use);
+        let mut operators = std::mem::take(&mut self.view.operators);
+        operators.expire(self.now, self.config.catch_up_deadline, |shard, peer| match peer {
+            peer if !in_use(peer.store) => Some("cancelled: the store that it fills is not in use any more"),
+            // Until the old one there is gone, its store cannot tell it from the new one.
+            peer if self.view.is_quarantined_known(shard, peer) => Some("cancelled: its new replica is quarantined"),
+            _ => None,
+        });
+        self.view.operators = operators;
         if !self.has_heard_enough() {
             return;
         }

@@ -216,14 +216,19 @@ impl Operators {
         self.recent.truncate(RECENT_MAX);
     }
 
-    /// Ends those that take too long, and those that fill a store that is not in use any more.
-    pub fn expire(&mut self, now: Instant, catch_up: Duration, in_use: impl Fn(StoreId) -> bool) {
-        let judge = |operator: &Operator| match operator.puts() {
-            Some(peer) if !in_use(peer.store) => Some("cancelled: the store that it fills is not in use any more"),
-            _ if now.since(operator.step_since) > operator.patience(catch_up) => Some("cancelled: not done in time"),
-            _ => None,
+    /// Ends those that take too long, and those whose new replica `is_lost`.
+    pub fn expire(
+        &mut self,
+        now: Instant,
+        catch_up: Duration,
+        is_lost: impl Fn(ShardId, &Peer) -> Option<&'static str>,
+    ) {
+        let judge = |shard: ShardId, operator: &Operator| match operator.puts().and_then(|peer| is_lost(shard, peer)) {
+            Some(why) => Some(why),
+            None if now.since(operator.step_since) > operator.patience(catch_up) => Some("cancelled: not done in time"),
+            None => None,
         };
-        let over = self.running.iter().filter_map(|(shard, operator)| Some((*shard, judge(operator)?)));
+        let over = self.running.iter().filter_map(|(shard, operator)| Some((*shard, judge(*shard, operator)?)));
         for (shard, outcome) in over.collect::<Vec<_>>() {
             self.end(shard, outcome, now);
         }

@@ -28,7 +28,7 @@ impl Prophet {
                 }
                 ProphetRequest::Cluster => self.cluster(),
                 ProphetRequest::SplitIds { shard, replicas } => self.split_ids(shard, replicas),
-                ProphetRequest::Membership(asks) => ProphetReply::Removed(self.removed(&asks)),
+                ProphetRequest::Membership(asks) => ProphetReply::Removed(self.removed(node, &asks)),
                 ProphetRequest::Admin(request) => match self.admin(ticket, request) {
                     Some(reply) => reply,
                     None => return,
@@ -67,7 +67,8 @@ impl Prophet {
         (!taken).then(|| ProphetReply::NotLeader(self.leader_rpc()))
     }
 
-    fn store_beat(&mut self, node: NodeToken, StoreBeat { info }: StoreBeat) -> ProphetReply {
+    fn store_beat(&mut self, node: NodeToken, beat: StoreBeat) -> ProphetReply {
+        let info = beat.info.clone();
         let meta = self.meta().expect("checked by request");
         let Some(known) = meta.stores().get(&info.id).filter(|known| known.node == node && info.node == node) else {
             return ProphetReply::Refused(format!("{} is not a store of this data folder", info.id));
@@ -86,7 +87,10 @@ impl Prophet {
             || known.raft_address != info.raft_address
             || known.client_address != info.client_address;
         let id = info.id;
-        self.view.hear_store(self.now, info.clone());
+        if self.view.hear_store(self.now, beat) {
+            // What is out of service is replaced at once.
+            self.next_patrol = self.now;
+        }
         if moved {
             self.propose(Waiting::Nobody, &Command::PutStores(vec![info]));
         }
@@ -146,10 +150,13 @@ impl Prophet {
     }
 
     /// Those of the asking replicas that a newer membership does not have. What is not known here is never a reason.
-    fn removed(&self, asks: &[MembershipAsk]) -> Vec<Removal> {
+    fn removed(&self, node: NodeToken, asks: &[MembershipAsk]) -> Vec<Removal> {
         let judge = |ask: &MembershipAsk| {
             let MembershipAsk { shard, replica, conf_ver } = *ask;
             let heard = self.view.shards.get(&shard).map(|beat| &beat.route.shard);
+            if replica.is_none() {
+                return self.removed_all(node, heard?);
+            }
             let Some(known) = heard.or_else(|| self.meta()?.shards().get(&shard)) else {
                 let epoch = Epoch { conf_ver: u64::MAX, version: u64::MAX };
                 return planted(Bug::ObeyUnknown).then_some(Removal { shard, replica, epoch });
@@ -158,6 +165,16 @@ impl Prophet {
             is_removed.then_some(Removal { shard, replica, epoch: known.epoch })
         };
         asks.iter().filter_map(judge).collect()
+    }
+
+    /// The asking store cannot read which replica of the shard it has. If it is to have none, it is one of those that
+    /// were there before, and the last id that was given is later than theirs. Should Prophet not have heard yet that
+    /// one was added there: what cannot be read never serves again anyway, and a member that is lost is replaced.
+    fn removed_all(&self, node: NodeToken, known: &Shard) -> Option<Removal> {
+        let store = self.meta()?.store_of(node)?.id;
+        let last = ReplicaId(self.ids.start.checked_sub(1)?);
+        let epoch = known.epoch;
+        known.peer_on(store).is_none().then_some(Removal { shard: known.id, replica: last, epoch })
     }
 
     fn members(&self) -> Vec<crate::wire::MemberInfo> {
@@ -189,6 +206,18 @@ impl Prophet {
             stores: self.stores(),
             members: meta.members(),
             leader: self.group.replica(),
+            quarantined: self.quarantined(),
         }
+    }
+
+    /// Replicas that are out of service and still members.
+    fn quarantined(&self) -> Vec<ReplicaId> {
+        let told =
+            self.view.stores.iter().flat_map(|(store, heard)| heard.quarantined.iter().map(|(id, _)| (*store, *id)));
+        let peers = told.filter_map(|(store, id)| {
+            let peer = self.view.shards.get(&id)?.route.shard.peer_on(store)?;
+            self.view.is_quarantined(id, peer).then_some(peer.replica)
+        });
+        peers.collect()
     }
 }

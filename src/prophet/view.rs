@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::operator::Operators;
 use crate::{
-    types::{Instant, PeerRole, ShardId, ShardRoute, StoreId},
-    wire::{ShardBeat, StoreInfo},
+    types::{Instant, Peer, PeerRole, ReplicaId, ShardId, ShardRoute, StoreId},
+    wire::{ShardBeat, StoreBeat, StoreInfo},
 };
 
 /// What was heard of a store.
@@ -13,6 +13,8 @@ use crate::{
 pub struct HeardStore {
     /// Its last heartbeat.
     pub info: StoreInfo,
+    /// Its replicas that are out of service, ascending; no id where the store itself cannot tell.
+    pub quarantined: Vec<(ShardId, ReplicaId)>,
     /// When.
     pub at: Instant,
     saved: bool,
@@ -53,9 +55,24 @@ impl ClusterView {
         ClusterView { since: now, ..ClusterView::default() }
     }
 
-    /// A store lives.
-    pub fn hear_store(&mut self, now: Instant, info: StoreInfo) {
-        self.stores.insert(info.id, HeardStore { info, at: now, saved: false });
+    /// A store lives. Whether it says of other replicas than before that they are out of service.
+    pub fn hear_store(&mut self, now: Instant, StoreBeat { info, mut quarantined }: StoreBeat) -> bool {
+        quarantined.sort_unstable();
+        let (id, told) = (info.id, quarantined.clone());
+        let before = self.stores.insert(id, HeardStore { info, quarantined, at: now, saved: false });
+        before.map(|heard| heard.quarantined).unwrap_or_default() != told
+    }
+
+    /// Whether that replica of the shard is out of service, as its store says.
+    pub fn is_quarantined(&self, shard: ShardId, peer: &Peer) -> bool {
+        let unknown = Peer { replica: ReplicaId::NONE, ..*peer };
+        self.is_quarantined_known(shard, peer) || self.is_quarantined_known(shard, &unknown)
+    }
+
+    /// As [`Self::is_quarantined`], where the store says that it is this very one.
+    pub fn is_quarantined_known(&self, shard: ShardId, peer: &Peer) -> bool {
+        let heard = self.stores.get(&peer.store);
+        heard.is_some_and(|heard| heard.quarantined.binary_search(&(shard, peer.replica)).is_ok())
     }
 
     /// A shard lives. False if this is older than what was heard before: its epoch or its term is.

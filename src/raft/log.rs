@@ -87,6 +87,16 @@ impl Log {
         batch.delete(Table::Hard, group_key(self.shard));
     }
 
+    /// As [`Self::erase`], of a log that cannot be opened: whatever rows there are.
+    pub fn erase_unopened(shard: ShardId, batch: &mut Batch) -> Result<(), EngineError> {
+        let (first, end) = (log_key(shard, 0), log_key(ShardId(shard.0 + 1), 0));
+        let rows = batch.view().scan(Table::Log, &first, &end)?;
+        let rows: Vec<_> = rows.map(|row| Ok(row?.0)).collect::<Result<_, EngineError>>()?;
+        rows.into_iter().for_each(|row| batch.delete(Table::Log, row));
+        batch.delete(Table::Hard, group_key(shard));
+        Ok(())
+    }
+
     pub fn last(&self) -> u64 {
         self.truncated + self.entries.len() as u64
     }

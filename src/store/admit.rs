@@ -30,8 +30,8 @@ impl Store {
     fn admit(&mut self, ticket: Ticket, request: DataRequest) -> Result<(), Refusal> {
         let DataRequest { shard, epoch, op } = request;
         self.check_limits(&op)?;
-        if let Some(why) = self.quarantined.get(&shard) {
-            return Err(Refusal::Unavailable(format!("the replica of {shard} is quarantined: {why}")));
+        if let Some(bad) = self.quarantined.get(&shard) {
+            return Err(Refusal::Unavailable(format!("the replica of {shard} is quarantined: {}", bad.why)));
         }
         let Some((group, here)) = self.groups.get(&shard).and_then(|group| Some((group, route(group)?))) else {
             let routes = self.siblings(None, op.key());
@@ -86,21 +86,20 @@ impl Store {
     fn enter(&mut self, ticket: Ticket, shard: ShardId, version: u64, op: Op) -> Result<(), Refused> {
         self.next_token += 1;
         let token = self.next_token;
-        let group = self.groups.get_mut(&shard).expect("looked up by admit");
-        match &op {
-            Op::Get { .. } | Op::Scan { .. }
-                if planted(Bug::ReadAfterRemoval)
-                    && self.tombs.get(&shard).is_some_and(|min_next| group.replica() < *min_next) =>
-            {
+        let buried_below = self.tombs.get(&shard).copied().filter(|_| planted(Bug::ReadAfterRemoval));
+        let entered = self.with_group(shard, |group| match &op {
+            Op::Get { .. } | Op::Scan { .. } if buried_below.is_some_and(|min_next| group.replica() < min_next) => {
                 group.read_as_it_is(token);
+                Ok(())
             }
-            Op::Get { .. } | Op::Scan { .. } => group.read(token)?,
+            Op::Get { .. } | Op::Scan { .. } => group.read(token),
             Op::Split { .. } => unreachable!("a split has a job of its own"),
             Op::Set { key, value } => {
-                group.propose(token, &Command::Set { version, key: key.clone(), value: value.clone() })?;
+                group.propose(token, &Command::Set { version, key: key.clone(), value: value.clone() })
             }
-            Op::Delete { key } => group.propose(token, &Command::Delete { version, key: key.clone() })?,
-        }
+            Op::Delete { key } => group.propose(token, &Command::Delete { version, key: key.clone() }),
+        });
+        entered.unwrap_or(Err(Refused::NotLeader))?;
         self.dirty.insert(shard);
         if planted(Bug::AcknowledgeBeforeCommit) && !op.is_read() {
             self.reply_now(ticket, DataReply::Written);
@@ -144,8 +143,10 @@ impl Store {
 
     /// The answer to a read that may be done now, on `view`.
     pub(super) fn answer_read(&mut self, token: u64, view: &View) -> Result<Option<Send>, EngineError> {
-        let Some(Waiting { ticket, shard, op }) = self.waiting.remove(&token) else { return Ok(None) };
-        let read = match &op {
+        // On an error it waits on, until the replica is quarantined and all who wait are told.
+        let Some(Waiting { ticket, shard, op }) = self.waiting.get(&token) else { return Ok(None) };
+        let (ticket, shard) = (*ticket, *shard);
+        let read = match op {
             Op::Scan { range, rows_max, bytes_max } => {
                 let bytes_max = (*bytes_max as usize).min(SCAN_BYTES_MAX);
                 let page = shard::scan(view, shard, range, *rows_max as usize, bytes_max)?;
@@ -153,6 +154,7 @@ impl Store {
             }
             _ => shard::read(view, shard, op.key())?.map(DataReply::Value),
         };
+        let Waiting { op, .. } = self.waiting.remove(&token).expect("looked at just now");
         let reply = read.unwrap_or_else(|shard::NotOwned| {
             let named = self.groups.get(&shard).and_then(|group| group.machine()).map(|machine| machine.shard());
             DataReply::Refused(Refusal::StaleEpoch(self.siblings(named, op.key())))

@@ -1,7 +1,7 @@
 //! Ticks and heartbeats. Heartbeats only cover loss: a new leader, a changed descriptor and a learner that caught up
 //! are told at the next tick.
 
-use super::{Send, Store, route};
+use super::{Send, Store, quarantine::contained_each, route};
 use crate::{
     raft::Group,
     shard::KvMachine,
@@ -17,14 +17,18 @@ impl Store {
         self.tick_watch();
         self.tick_sending();
         self.tick_receiving();
-        for (shard, group) in self.groups.iter_mut().filter(|(shard, _)| !self.installing.contains_key(shard)) {
+        let broken = contained_each(&mut self.groups, |shard, group| {
+            if self.installing.contains_key(&shard) {
+                return;
+            }
             let was_quiet = group.is_quiet();
             group.tick(self.watch.ticks, &self.watch.lost);
             if !was_quiet {
-                self.dirty.insert(*shard);
-                self.status.touch(*shard);
+                self.dirty.insert(shard);
+                self.status.touch(shard);
             }
-        }
+        });
+        self.quarantine_all(broken);
         self.tick_lingering();
         self.look_for_splits(now);
         self.ask_membership(now);
@@ -43,7 +47,8 @@ impl Store {
         }
         self.next_store_beat = now + self.config.store_beat;
         self.early.now.push(Send::StoreBeat {
-            shard_count: self.groups.len() as u64,
+            shard_count: (self.groups.len() + self.quarantined.len()) as u64,
+            quarantined: self.quarantined_told(),
             leader_count: self.groups.values().filter(|group| group.leads()).count() as u64,
             capacity: self.space.0,
             available: self.space.1,

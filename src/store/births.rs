@@ -135,8 +135,9 @@ impl Store {
         out.facts.push(Fact::Split { replica, left, right: shard.clone() });
         let here = shard.peer_on(self.id).map(|peer| peer.replica);
         let newer = |id| self.groups.get(&shard.id).is_some_and(|group| group.replica() > id);
-        let Some(replica) = here.filter(|id| !self.is_buried(shard.id, *id) && !newer(*id)) else {
-            // It was destroyed here before it was born, so its rows are nobody's.
+        let is_bad = self.quarantined.contains_key(&shard.id);
+        let Some(replica) = here.filter(|id| !self.is_buried(shard.id, *id) && !newer(*id) && !is_bad) else {
+            // It was destroyed here before it was born, or is out of service without data: its rows are nobody's.
             self.garbage.add(shard.id, ReplicaId::NONE, shard.range, batch);
             return Ok(());
         };
@@ -156,14 +157,16 @@ impl Store {
     /// Opens what the last batch made durable.
     pub(super) fn open_born(&mut self, view: &View) -> Result<(), EngineError> {
         for shard in std::mem::take(&mut self.opening) {
-            self.open_group(shard, view)?;
             let held = self.held.remove(&shard).unwrap_or_default();
-            let Some(group) = self.groups.get_mut(&shard) else { continue };
-            let replica = group.replica();
-            held.into_iter().filter(|message| message.to.replica == replica).for_each(|message| group.step(message));
+            let is_heir = self.heirs.remove(&shard);
+            self.open_group(shard, view)?;
+            let Some(replica) = self.groups.get(&shard).map(|group| group.replica()) else { continue };
+            for message in held.into_iter().filter(|message| message.to.replica == replica) {
+                self.with_group(shard, |group| group.step(message));
+            }
             // Its parent led here: it needs not wait for a time-out to lead too.
-            if self.heirs.remove(&shard) {
-                group.campaign();
+            if is_heir {
+                self.with_group(shard, |group| group.campaign());
             }
         }
         Ok(())

@@ -36,7 +36,10 @@ impl Store {
     /// Somebody says that a replica is not a member any more.
     pub(super) fn removed(&mut self, removal: Removal) {
         let Removal { shard, replica, epoch } = removal;
-        let Some(group) = self.groups.get(&shard).filter(|_| !self.installing.contains_key(&shard)) else { return };
+        let Some(group) = self.groups.get(&shard) else { return self.removed_quarantined(removal) };
+        if self.installing.contains_key(&shard) {
+            return;
+        }
         let is_meant = group.replica() == replica && epoch.conf_ver > group.conf_ver();
         let is_ghost = planted(Bug::ReadAfterRemoval) && self.is_buried(shard, replica);
         if is_meant && !is_ghost || planted(Bug::HonourAnyDestroy) {
@@ -102,19 +105,17 @@ impl Store {
             if planted(Bug::ReadAfterRemoval) && self.stays_as_ghost(shard) {
                 continue;
             }
-            let Some(group) = self.groups.remove(&shard) else { continue };
+            let Some(group) = self.groups.remove(&shard) else {
+                self.bury_quarantined(shard, batch, out)?;
+                continue;
+            };
             let replica = group.replica();
             group.erase(batch);
             if let Some(machine) = group.machine() {
                 self.ranges.remove(shard);
                 self.garbage.add(shard, replica, machine.shard().range.clone(), batch);
             }
-            let min_next = ReplicaId(replica.0 + 1);
-            batch.put(Table::Tomb, group_key(shard), min_next.0.to_be_bytes().to_vec().into());
-            self.tombs.insert(shard, min_next);
-            self.forget(shard, "the replica was removed from its shard");
-            tracing::info!(%shard, %replica, "a replica was removed and is destroyed");
-            out.facts.push(Fact::Destroyed { shard, replica });
+            self.entomb(shard, replica, batch, out);
         }
         if !self.garbage.is_empty() {
             self.garbage.sweep(batch)?;
@@ -130,6 +131,16 @@ impl Store {
         is_new
     }
 
+    /// The promise that it never comes back, in the batch that takes its rows.
+    pub(super) fn entomb(&mut self, shard: ShardId, replica: ReplicaId, batch: &mut Batch, out: &mut StoreReady) {
+        let min_next = ReplicaId(replica.0 + 1);
+        batch.put(Table::Tomb, group_key(shard), min_next.0.to_be_bytes().to_vec().into());
+        self.tombs.insert(shard, min_next);
+        self.forget(shard, "the replica was removed from its shard");
+        tracing::info!(%shard, %replica, "a replica was removed and is destroyed");
+        out.facts.push(Fact::Destroyed { shard, replica });
+    }
+
     /// From time to time each replica asks Prophet whether it is still a member: learners never vote, and a replica
     /// whose peers have all moved hears from nobody.
     pub(super) fn ask_membership(&mut self, now: Instant) {
@@ -138,9 +149,12 @@ impl Store {
         }
         self.next_membership_ask = now + self.config.membership_check;
         let all = self.groups.iter().filter(|(_, group)| !group.leads());
-        let asks: Vec<_> = all
-            .map(|(shard, group)| MembershipAsk { shard: *shard, replica: group.replica(), conf_ver: group.conf_ver() })
-            .collect();
+        let asks = all.map(|(shard, group)| MembershipAsk {
+            shard: *shard,
+            replica: group.replica(),
+            conf_ver: group.conf_ver(),
+        });
+        let asks: Vec<_> = asks.chain(self.quarantine_asks()).collect();
         if !asks.is_empty() && !planted(Bug::LingeringLearner) {
             self.early.now.push(Send::AskMembership(asks));
         }

@@ -75,7 +75,7 @@ fn count(view: &View, table: Table) -> Result<u64, EngineError> {
     view.scan(table, &[], &[])?.try_fold(0, |sum, row| row.map(|_| sum + 1))
 }
 
-fn shard_of(key: &[u8]) -> Result<ShardId, EngineError> {
+pub(super) fn shard_of(key: &[u8]) -> Result<ShardId, EngineError> {
     let damaged = || EngineError::Damaged(format!("the key {key:?} does not begin with a shard"));
     key.first_chunk().map(|shard| ShardId(u64::from_be_bytes(*shard))).ok_or_else(damaged)
 }

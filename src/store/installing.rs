@@ -4,9 +4,11 @@
 //!
 //! Invariants:
 //! - while its data are being replaced a replica takes part in nothing: no tick, no message, no request, and it is not
-//!   destroyed either;
+//!   destroyed either, unless it is quarantined;
 //! - an installation is begun only where raft will take the snapshot, and nothing can change that until its end;
-//! - rows are moved only after all old ones are gone, and that they are is durable with the first that is moved.
+//! - rows are moved only after all old ones are gone, and that they are is durable with the first that is moved;
+//! - the row of an installation goes in the batch in which raft takes the snapshot, and in no other but the one that
+//!   destroys its replica.
 
 use std::collections::BTreeSet;
 
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Store, StoreReady,
     budget::Budget,
+    inspect::shard_of,
+    quarantine::contained_rows,
     receiving::{Receiving, ack},
 };
 use crate::{
@@ -41,6 +45,11 @@ pub(super) struct Installing {
 }
 
 impl Installing {
+    /// Under which number the new rows were put aside.
+    pub fn stage(&self) -> u64 {
+        self.stage
+    }
+
     fn write(&self, batch: &mut Batch) {
         batch.put(Table::Install, group_key(self.head.shard), encode(self).into());
     }
@@ -117,17 +126,25 @@ pub(super) fn clear(
 
 impl Store {
     /// What an earlier life did not finish goes on, unless its replica cannot be opened. The numbers under which rows
-    /// are put aside for it.
+    /// are put aside for all that can be read.
     pub(super) fn read_installing(&mut self, view: &View) -> Result<BTreeSet<u64>, EngineError> {
         let mut stages = BTreeSet::new();
         for row in view.scan(Table::Install, &[], &[])? {
-            let mut installing: Installing = decode(&row?.1)?;
-            let shard = installing.head.shard;
+            let (key, row) = row?;
+            let shard = shard_of(&key)?;
+            let read = decode(&row).ok().filter(|installing: &Installing| installing.head.shard == shard);
+            let Some(mut installing) = read else {
+                // Nobody knows which of its rows are gone.
+                self.quarantine(shard, "what was being installed does not read".into());
+                continue;
+            };
             stages.insert(installing.stage);
             self.reserved.extend(installing.head.range.clone().map(|range| (shard, range)));
             if self.groups.contains_key(&shard) {
                 installing.left = if installing.is_cleared { Vec::new() } else { self.to_clear(&installing.head) };
                 self.installing.insert(shard, installing);
+            } else if let Some(bad) = self.quarantined.get_mut(&shard) {
+                bad.stage = Some(installing.stage);
             }
         }
         Ok(stages)
@@ -164,26 +181,41 @@ impl Store {
     }
 
     /// Goes on with what is being installed. Those whose rows are in place are taken by raft in this turn.
-    pub(super) fn work_on_installing(&mut self, batch: &mut Batch) -> Result<Vec<ShardId>, EngineError> {
+    pub(super) fn work_on_installing(&mut self, batch: &mut Batch) -> Result<Vec<Installing>, EngineError> {
         let mut budget = Budget::of_bytes(self.config.snapshot_chunk_bytes);
-        let mut installed = Vec::new();
+        let (mut in_place, mut broken) = (Vec::new(), Vec::new());
         for (shard, installing) in &mut self.installing {
             if budget.is_over() {
                 break;
             }
-            if installing.work(batch, &mut budget)? {
-                installed.push(*shard);
+            match contained_rows(|| installing.work(batch, &mut budget))? {
+                Ok(true) => in_place.push(*shard),
+                Ok(false) => {}
+                Err(why) => broken.push((*shard, why)),
             }
         }
-        for shard in &installed {
-            let Installing { head, id, .. } = self.installing.remove(shard).expect("listed just now");
-            batch.delete(Table::Install, group_key(*shard));
-            self.early.after.push(ack(&head, id, SnapshotState::Done));
-            if let Some(group) = self.groups.get_mut(shard) {
-                group.step(head);
-                self.touch(*shard);
-            }
+        self.quarantine_all(broken);
+        let installed: Vec<_> = in_place.iter().filter_map(|shard| self.installing.remove(shard)).collect();
+        for installing in &installed {
+            let head = installing.head.clone();
+            let shard = head.shard;
+            self.with_group(shard, |group| group.step(head));
+            self.touch(shard);
         }
         Ok(installed)
+    }
+
+    /// raft has taken these in this turn, and their keys are held by their replicas from now on; unless one contradicted
+    /// itself over it: then its old row and the new data do not belong together, and the installation is not over.
+    pub(super) fn end_installing(&mut self, installed: Vec<Installing>, batch: &mut Batch) {
+        for Installing { head, id, stage, .. } in installed {
+            if let Some(bad) = self.quarantined.get_mut(&head.shard) {
+                bad.stage = Some(stage);
+                continue;
+            }
+            self.reserved.remove(&head.shard);
+            batch.delete(Table::Install, group_key(head.shard));
+            self.early.after.push(ack(&head, id, SnapshotState::Done));
+        }
     }
 }

@@ -51,7 +51,12 @@ pub enum Input {
     /// A peer, or Prophet, says that a replica is no member any more.
     Removed(Removal),
     /// That store lives.
-    Alive(StoreId),
+    Alive {
+        /// That store.
+        store: StoreId,
+        /// Shards whose replica there is out of service.
+        without: Vec<ShardId>,
+    },
     /// Prophet wants to hear of every shard that is led here.
     TellAll,
     /// Nothing gets to that store just now.
@@ -111,6 +116,8 @@ pub enum Send {
         shard_count: u64,
         /// Replicas here that lead.
         leader_count: u64,
+        /// Replicas here that are out of service; no id where it cannot be read.
+        quarantined: Vec<(ShardId, ReplicaId)>,
         /// Bytes of the disk.
         capacity: u64,
         /// Bytes that are free.
@@ -129,6 +136,8 @@ pub enum Send {
     Alive {
         /// That store.
         to: StoreId,
+        /// Shards that it has too, and whose replica here is out of service.
+        without: Vec<ShardId>,
     },
     /// Asks Prophet whether these replicas are still members.
     AskMembership(Vec<MembershipAsk>),

@@ -2,11 +2,12 @@
 
 use raft::eraftpb::MessageType;
 
-use super::{Input, Store, births};
+use super::{Input, Store, births, quarantine::contained_each};
 use crate::{
-    shard::Command,
+    raft::Group,
+    shard::{Command, KvMachine},
     types::{Instant, PeerRole, StoreId},
-    wire::{RaftMessage, ShardOrder, ShardStep, SnapshotChunk},
+    wire::{RaftMessage, ShardOrder, ShardStep, SnapshotChunk, SnapshotState},
 };
 
 impl Store {
@@ -23,7 +24,7 @@ impl Store {
             Input::ShardOrders(orders) => self.obey_all(orders),
             Input::SplitIds { shard, ids } => self.split_ids(shard, ids),
             Input::Removed(removal) => self.removed(removal),
-            Input::Alive(store) => self.hear_store(store),
+            Input::Alive { store, without } => self.hear_alive(store, without),
             Input::TellAll => self.tell_all(),
             Input::Unreachable(store) => self.unreachable(store),
             Input::Space { capacity, available } => self.space = (capacity, available),
@@ -38,13 +39,16 @@ impl Store {
         if !self.finds_replica(&message) || self.installing.contains_key(&shard) || is_snapshot {
             return;
         }
-        self.groups.get_mut(&shard).expect("found just now").step(message);
+        self.with_group(shard, |group| group.step(message));
         self.touch(shard);
     }
 
     fn step_chunk(&mut self, chunk: SnapshotChunk) {
         if self.finds_replica(&chunk.head) {
             self.take_chunk(chunk);
+        } else if self.quarantined.contains_key(&chunk.head.shard) {
+            // Its sender has no use for waiting.
+            self.answer_chunk(&chunk, SnapshotState::Refused);
         }
     }
 
@@ -52,8 +56,12 @@ impl Store {
     fn finds_replica(&mut self, message: &RaftMessage) -> bool {
         let shard = message.shard;
         self.hear_store(message.from.store);
-        let is_stale = self.quarantined.contains_key(&shard) || self.is_buried(shard, message.to.replica);
+        let is_stale = self.is_buried(shard, message.to.replica);
         if message.to.store != self.id || is_stale || self.is_from_removed(message) {
+            return false;
+        }
+        if self.quarantined.contains_key(&shard) {
+            self.step_quarantined(message);
             return false;
         }
         let replica = self.groups.get(&shard).map(|group| group.replica());
@@ -67,19 +75,21 @@ impl Store {
 
     fn unreachable(&mut self, store: StoreId) {
         self.wake_shared_with(store, false);
-        for group in self.groups.values_mut().filter(|group| group.leads()) {
+        let broken = contained_each(&mut self.groups, |_, group| {
             let peer = group.machine().and_then(|machine| machine.shard().peer_on(store)).copied();
-            if let Some(peer) = peer {
+            if let Some(peer) = peer.filter(|_| group.leads()) {
                 group.unreachable(peer.replica);
             }
-        }
+        });
+        self.quarantine_all(broken);
     }
 
     fn hand_over(&mut self) {
-        for (shard, group) in &mut self.groups {
+        let broken = contained_each(&mut self.groups, |shard, group| {
             group.hand_over();
-            self.dirty.insert(*shard);
-        }
+            self.dirty.insert(shard);
+        });
+        self.quarantine_all(broken);
     }
 
     /// Where Prophet has something in mind, more comes soon.
@@ -92,27 +102,31 @@ impl Store {
 
     /// Nobody waits for what comes of an order: the next heartbeat shows it.
     fn obey(&mut self, ShardOrder { shard, conf_ver, step }: ShardOrder) {
-        let Some(group) = self.groups.get_mut(&shard) else { return };
+        let Some(group) = self.groups.get(&shard) else { return };
         let is_current = group.machine().is_some_and(|machine| machine.shard().epoch.conf_ver == conf_ver);
         if !is_current || !group.leads() {
             return;
         }
         self.next_token += 1;
         let token = self.next_token;
-        let caught_up = group.status().caught_up;
-        match step {
-            ShardStep::Put(peer) if peer.role == PeerRole::Voter && !caught_up.contains(&peer.replica) => {}
-            ShardStep::Put(peer) => {
-                let _ = group.propose(token, &Command::ChangePeer { conf_ver, peer });
-            }
-            // It would be refused: somebody else leads first, and is sent the order then.
-            ShardStep::Remove(peer) if peer.replica == group.replica() => group.hand_over(),
-            ShardStep::Remove(peer) => {
-                let _ = group.propose(token, &Command::RemovePeer { conf_ver, replica: peer.replica });
-            }
-            ShardStep::Lead(peer) if caught_up.contains(&peer.replica) => group.transfer(peer.replica),
-            ShardStep::Lead(_) => {}
-        }
+        self.with_group(shard, |group| carry_out(group, token, conf_ver, step));
         self.touch(shard);
+    }
+}
+
+fn carry_out(group: &mut Group<KvMachine>, token: u64, conf_ver: u64, step: ShardStep) {
+    let caught_up = group.status().caught_up;
+    match step {
+        ShardStep::Put(peer) if peer.role == PeerRole::Voter && !caught_up.contains(&peer.replica) => {}
+        ShardStep::Put(peer) => {
+            let _ = group.propose(token, &Command::ChangePeer { conf_ver, peer });
+        }
+        // It would be refused: somebody else leads first, and is sent the order then.
+        ShardStep::Remove(peer) if peer.replica == group.replica() => group.hand_over(),
+        ShardStep::Remove(peer) => {
+            let _ = group.propose(token, &Command::RemovePeer { conf_ver, replica: peer.replica });
+        }
+        ShardStep::Lead(peer) if caught_up.contains(&peer.replica) => group.transfer(peer.replica),
+        ShardStep::Lead(_) => {}
     }
 }

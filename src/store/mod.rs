@@ -21,6 +21,7 @@ mod inspect;
 mod installing;
 mod io;
 mod messages;
+mod quarantine;
 mod ranges;
 mod receiving;
 mod sending;
@@ -36,7 +37,13 @@ pub use inspect::{Inspection, inspect};
 pub use io::{Input, Send, StatusChange, StoreConfig, StoreReady, StoreStatus, Ticket};
 
 use self::{
-    garbage::Garbage, installing::Installing, ranges::Ranges, receiving::Receivings, sending::Sending, split::Splits,
+    garbage::Garbage,
+    installing::Installing,
+    quarantine::{Quarantined, contained_rows},
+    ranges::Ranges,
+    receiving::Receivings,
+    sending::Sending,
+    split::Splits,
 };
 use crate::{
     engine::{EngineError, Table, View},
@@ -63,8 +70,8 @@ pub struct Store {
     config: StoreConfig,
     rng: Rng,
     groups: BTreeMap<ShardId, Group<KvMachine>>,
-    /// Replicas that contradicted themselves: stopped, reported, not served.
-    quarantined: BTreeMap<ShardId, String>,
+    /// Replicas that are damaged or contradicted themselves: stopped, reported, not served.
+    quarantined: BTreeMap<ShardId, Quarantined>,
     /// Which replica holds which keys.
     ranges: Ranges,
     /// Keys of the snapshots that come in or are being installed.
@@ -171,9 +178,14 @@ impl Store {
     }
 
     fn open_group(&mut self, shard: ShardId, view: &View) -> Result<(), EngineError> {
-        match Group::<KvMachine>::open(shard, self.boot, self.config.group.clone(), self.rng.fork(), view) {
-            Ok(mut group) => {
-                group.campaign_alone();
+        let (boot, config, rng) = (self.boot, self.config.group.clone(), self.rng.fork());
+        let opened = contained_rows(|| {
+            let mut group = Group::<KvMachine>::open(shard, boot, config, rng, view)?;
+            group.campaign_alone();
+            Ok(group)
+        });
+        match opened? {
+            Ok(group) => {
                 if let Some(machine) = group.machine() {
                     self.ranges.set(shard, &machine.shard().range);
                     let (replica, descriptor) = (group.replica(), machine.shard().clone());
@@ -185,25 +197,10 @@ impl Store {
                 }
                 self.groups.insert(shard, group);
                 self.touch(shard);
-                Ok(())
             }
-            Err(EngineError::Damaged(why)) => {
-                self.quarantine(shard, why);
-                Ok(())
-            }
-            Err(error) => Err(error),
+            Err(why) => self.quarantine_unopened(shard, why, view),
         }
-    }
-
-    /// One bad replica must not take the others down: it is stopped, reported, and those who wait on it are told that
-    /// nobody knows.
-    fn quarantine(&mut self, shard: ShardId, why: String) {
-        tracing::error!(%shard, why, "a replica contradicts itself and is quarantined");
-        self.groups.remove(&shard);
-        self.installing.remove(&shard);
-        self.quarantined.insert(shard, why);
-        self.status.quarantine_changed();
-        self.forget(shard, "the replica was quarantined");
+        Ok(())
     }
 
     /// There is no replica of `shard` here any more. Those who wait on it are told that nobody knows.
@@ -212,6 +209,7 @@ impl Store {
         self.held.remove(&shard);
         self.announced.remove(&shard);
         self.stop_receiving(shard);
+        self.stop_sending(shard);
         self.forget_split(shard);
         let orphans: Vec<u64> = self.waiting.iter().filter(|(_, w)| w.shard == shard).map(|(t, _)| *t).collect();
         for token in orphans {
@@ -229,7 +227,7 @@ impl Store {
         StoreStatus {
             store: self.id,
             routes: self.groups.values().filter_map(route).collect(),
-            quarantined: self.quarantined.clone(),
+            quarantined: self.quarantine_reasons(),
         }
     }
 

@@ -26,11 +26,10 @@ impl Ranges {
         self.starts.insert(shard, range.start.clone());
     }
 
-    /// `shard` holds nothing any more.
-    pub fn remove(&mut self, shard: ShardId) {
-        if let Some(start) = self.starts.remove(&shard) {
-            self.by_start.remove(&start);
-        }
+    /// `shard` holds nothing any more. Gives what it held.
+    pub fn remove(&mut self, shard: ShardId) -> Option<KeyRange> {
+        let start = self.starts.remove(&shard)?;
+        self.by_start.remove(&start).map(|(range, _)| range)
     }
 
     /// The shards that share a key with `range`, ascending by range.

@@ -12,7 +12,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use protobuf::Message as _;
 use raft::eraftpb::Message;
 
-use super::{Send, Store, StoreReady, budget::Budget};
+use super::{
+    Send, Store, StoreReady,
+    budget::Budget,
+    quarantine::{contained, contained_rows},
+};
 use crate::{
     engine::{Batch, EngineError, Table, View, stage_key},
     raft::{Group, SnapshotUse},
@@ -114,10 +118,10 @@ impl Store {
         if self.installing.contains_key(&shard) {
             return;
         }
-        match self.groups[&shard].judge_snapshot(&chunk.head) {
-            SnapshotUse::Needed => {}
-            SnapshotUse::Useless => return self.answer_chunk(&chunk, SnapshotState::Done),
-            SnapshotUse::Outdated => return self.answer_chunk(&chunk, SnapshotState::Refused),
+        match self.with_group(shard, |group| group.judge_snapshot(&chunk.head)) {
+            Some(SnapshotUse::Needed) => {}
+            Some(SnapshotUse::Useless) => return self.answer_chunk(&chunk, SnapshotState::Done),
+            Some(SnapshotUse::Outdated) | None => return self.answer_chunk(&chunk, SnapshotState::Refused),
         }
         match self.receiving.by_shard.get_mut(&shard) {
             Some(current) if current.is_of(&chunk) => {
@@ -163,7 +167,7 @@ impl Store {
         }
     }
 
-    fn answer_chunk(&mut self, chunk: &SnapshotChunk, state: SnapshotState) {
+    pub(super) fn answer_chunk(&mut self, chunk: &SnapshotChunk, state: SnapshotState) {
         self.early.now.push(ack(&chunk.head, chunk.id, state));
     }
 
@@ -187,7 +191,14 @@ impl Store {
             while !budget.is_over() {
                 let receiving = self.receiving.by_shard.get_mut(&shard).expect("listed just now");
                 let Some(chunk) = receiving.waiting.pop_front() else { break };
-                if let Err(error) = stage(receiving, &chunk, batch, &mut budget) {
+                let staged = match contained(|| stage(receiving, &chunk, batch, &mut budget)) {
+                    Ok(staged) => staged,
+                    Err(why) => {
+                        self.quarantine(shard, why);
+                        break;
+                    }
+                };
+                if let Err(error) = staged {
                     tracing::warn!(%shard, %error, "a snapshot is given up");
                     self.stop_receiving(shard);
                     self.early.after.push(ack(&chunk.head, chunk.id, SnapshotState::Refused));
@@ -218,16 +229,16 @@ impl Store {
     }
 
     /// Whether what was received adds up to what its sender said, and the replica still lacks it.
-    pub(super) fn is_complete(&self, receiving: &Receiving, view: &View) -> Result<bool, EngineError> {
+    pub(super) fn is_complete(&mut self, receiving: &Receiving, view: &View) -> Result<bool, EngineError> {
         let shard = receiving.head.shard;
-        let Some(group) = self.groups.get(&shard) else { return Ok(false) };
-        let machine: KvMachine = Group::machine_of(&receiving.head, view)?;
-        if machine.sums() != receiving.sums {
-            tracing::error!(%shard, "the rows of a snapshot are not those that its sender counted");
+        let counted = contained_rows(|| Group::<KvMachine>::machine_of(&receiving.head, view))?;
+        if counted.as_ref().map(KvMachine::sums) != Ok(receiving.sums) {
+            let error = counted.err();
+            tracing::error!(%shard, error, "the rows of a snapshot are not those that its sender counted");
             return Ok(false);
         }
-        let is_needed = group.judge_snapshot(&receiving.head) == SnapshotUse::Needed;
-        Ok(is_needed && !self.dying.contains(&shard))
+        let found = self.with_group(shard, |group| group.judge_snapshot(&receiving.head));
+        Ok(found == Some(SnapshotUse::Needed) && !self.dying.contains(&shard))
     }
 }
 

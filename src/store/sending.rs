@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Send, Store, StoreReady};
+use super::{Send, Store, StoreReady, quarantine::contained_rows};
 use crate::{
     engine::{EngineError, Table, View},
     raft::Outgoing,
@@ -153,20 +153,30 @@ impl Store {
     pub(super) fn work_on_sending(&mut self, out: &mut StoreReady) -> Result<(), EngineError> {
         let (most, chunk_bytes) = (self.config.snapshot_chunks_max, self.config.snapshot_chunk_bytes);
         let mut room = self.sending.room(most);
-        let mut bytes = 0;
-        for job in self.sending.jobs.values_mut() {
+        let (mut bytes, mut broken) = (0, Vec::new());
+        for ((shard, _), job) in &mut self.sending.jobs {
             if room == 0 || bytes >= chunk_bytes {
                 break;
             }
             if !job.may_send(most) {
                 continue;
             }
-            let chunk = job.read(chunk_bytes)?;
-            bytes += chunk.bytes();
-            room -= 1;
-            out.now.push(Send::Chunk { to: job.head.to.store, chunk: Box::new(chunk) });
+            match contained_rows(|| job.read(chunk_bytes))? {
+                Ok(chunk) => {
+                    bytes += chunk.bytes();
+                    room -= 1;
+                    out.now.push(Send::Chunk { to: job.head.to.store, chunk: Box::new(chunk) });
+                }
+                Err(why) => broken.push((*shard, why)),
+            }
         }
+        self.quarantine_all(broken);
         Ok(())
+    }
+
+    /// Nobody here leads this shard any more.
+    pub(super) fn stop_sending(&mut self, shard: ShardId) {
+        self.sending.jobs.retain(|(other, _), _| *other != shard);
     }
 
     /// The receiver of a chunk said how far it is.
@@ -176,9 +186,7 @@ impl Store {
         match ack.state {
             SnapshotState::Has(number) if number > job.acknowledged && job.has_sent(number) => {
                 job.acknowledge(number);
-                if let Some(group) = self.groups.get_mut(&ack.shard) {
-                    group.snapshot_moves(ack.replica.replica);
-                }
+                self.with_group(ack.shard, |group| group.snapshot_moves(ack.replica.replica));
             }
             SnapshotState::Has(_) => {}
             SnapshotState::Done => self.end_snapshot(to, true),
@@ -188,10 +196,8 @@ impl Store {
 
     fn end_snapshot(&mut self, (shard, replica): (ShardId, ReplicaId), has_arrived: bool) {
         self.sending.jobs.remove(&(shard, replica));
-        if let Some(group) = self.groups.get_mut(&shard) {
-            group.snapshot_ended(replica, has_arrived);
-            self.touch(shard);
-        }
+        self.with_group(shard, |group| group.snapshot_ended(replica, has_arrived));
+        self.touch(shard);
     }
 
     /// Gives up what nobody waits for any more, and sends again what was not acknowledged for an election time-out.

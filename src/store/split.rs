@@ -186,7 +186,7 @@ impl Store {
     fn propose_split(&mut self, shard: ShardId, command: &Command) {
         self.next_token += 1;
         let token = self.next_token;
-        let proposed = self.groups.get_mut(&shard).is_some_and(|group| group.propose(token, command).is_ok());
+        let proposed = self.with_group(shard, |group| group.propose(token, command).is_ok()) == Some(true);
         self.touch(shard);
         if proposed {
             self.splits.tokens.insert(token, shard);
@@ -245,8 +245,12 @@ impl Store {
                 self.end_split(shard, Refusal::Unavailable(format!("{shard} changed while it was being split")));
                 continue;
             }
-            self.search(shard, view, &mut budget, out)?;
-            self.count(shard, view, &mut budget, out)?;
+            let worked =
+                self.search(shard, view, &mut budget, out).and_then(|()| self.count(shard, view, &mut budget, out));
+            match worked {
+                Err(EngineError::Damaged(why)) => self.quarantine(shard, why),
+                other => other?,
+            }
         }
         Ok(())
     }

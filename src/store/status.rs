@@ -47,7 +47,7 @@ impl Store {
             }
         }
         if std::mem::take(&mut self.status.quarantine) {
-            change.quarantined = Some(self.quarantined.clone());
+            change.quarantined = Some(self.quarantine_reasons());
         }
         (change != StatusChange::default()).then_some(Send::Status(change))
     }

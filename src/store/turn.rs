@@ -1,6 +1,6 @@
 //! A turn: one batch for every shard that moved.
 
-use super::{Send, Store, StoreReady};
+use super::{Send, Store, StoreReady, quarantine::contained_rows};
 use crate::{
     engine::{Batch, EngineError},
     raft::{GroupReady, Outgoing},
@@ -40,11 +40,11 @@ impl Store {
             self.turn(shard, batch, &mut out)?;
         }
         self.work_on_sending(&mut out)?;
-        // Their keys are held by their replicas from now on.
-        installed.iter().for_each(|shard| drop(self.reserved.remove(shard)));
+        self.end_installing(installed, batch);
         self.bury(batch, &mut out)?;
         out.now.extend(self.show());
         let early = std::mem::take(&mut self.early);
+        out.facts.extend(early.facts);
         out.now.extend(early.now);
         out.after.extend(early.after);
         Ok(out)
@@ -52,23 +52,19 @@ impl Store {
 
     fn turn(&mut self, shard: ShardId, batch: &mut Batch, out: &mut StoreReady) -> Result<(), EngineError> {
         let is_installing = self.installing.contains_key(&shard);
-        let Some(group) = self.groups.get_mut(&shard).filter(|group| group.has_work() && !is_installing) else {
-            return Ok(());
-        };
+        let Some(group) = self.groups.get_mut(&shard).filter(|_| !is_installing) else { return Ok(()) };
         // Each group has a batch of its own first, so that a bad one can be left out.
         let mut part = Batch::new(batch.view().clone());
-        match group.ready(&mut part) {
-            Ok(ready) => {
+        match contained_rows(|| group.has_work().then(|| group.ready(&mut part)).transpose())? {
+            Ok(None) => {}
+            Ok(Some(ready)) => {
                 batch.absorb(part);
                 self.turned.push(shard);
-                self.say(shard, ready, batch, out)
+                self.say(shard, ready, batch, out)?;
             }
-            Err(EngineError::Damaged(why)) => {
-                self.quarantine(shard, why);
-                Ok(())
-            }
-            Err(error) => Err(error),
+            Err(why) => self.quarantine(shard, why),
         }
+        Ok(())
     }
 
     fn say(
@@ -78,15 +74,16 @@ impl Store {
         batch: &mut Batch,
         out: &mut StoreReady,
     ) -> Result<(), EngineError> {
-        for outgoing in ready.now {
-            match outgoing.is_snapshot {
-                true => self.send_snapshot(outgoing, batch.view()),
-                false => out.now.push(send(outgoing)),
-            }
-        }
+        let (promises, now): (Vec<_>, Vec<_>) = ready.now.into_iter().partition(|outgoing| outgoing.is_snapshot);
+        out.now.extend(now.into_iter().map(send));
         out.after.extend(ready.after.into_iter().map(send));
+        let mut damage = None;
         for token in ready.reads {
-            out.now.extend(self.answer_read(token, batch.view())?);
+            match self.answer_read(token, batch.view()) {
+                Ok(answer) => out.now.extend(answer),
+                Err(EngineError::Damaged(why)) => damage = Some(why),
+                Err(error) => return Err(error),
+            }
         }
         for token in ready.refused_reads {
             out.now.extend(self.answer_refused_read(token));
@@ -97,7 +94,11 @@ impl Store {
         }
         out.facts.extend(ready.facts);
         self.status.touch(shard);
-        ready.events.into_iter().try_for_each(|event| self.event(shard, event, batch, out))
+        ready.events.into_iter().try_for_each(|event| self.event(shard, event, batch, out))?;
+        // What follows may put the replica out of service. What the turn itself said is in the batch and holds.
+        promises.into_iter().for_each(|promise| self.send_snapshot(promise, batch.view()));
+        damage.into_iter().for_each(|why| self.quarantine(shard, why));
+        Ok(())
     }
 
     /// What was applied means something to the store itself; it belongs into the same batch.
@@ -118,9 +119,11 @@ impl Store {
     pub fn advance(&mut self) -> Vec<Send> {
         let mut sends = Vec::new();
         for shard in std::mem::take(&mut self.turned) {
-            let Some(group) = self.groups.get_mut(&shard) else { continue };
-            sends.extend(group.advance().into_iter().map(send));
-            if group.has_work() {
+            let Some((released, has_work)) = self.with_group(shard, |group| (group.advance(), group.has_work())) else {
+                continue;
+            };
+            sends.extend(released.into_iter().map(send));
+            if has_work {
                 self.dirty.insert(shard);
             }
         }

@@ -7,8 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Send, Store};
-use crate::types::StoreId;
+use super::{Send, Store, quarantine::contained_each};
+use crate::{
+    raft::Group,
+    shard::KvMachine,
+    types::{ShardId, StoreId},
+};
 
 /// How many times within an election time-out the neighbours are looked up anew.
 const LOOK_UPS: u64 = 2;
@@ -41,7 +45,9 @@ impl Store {
             self.look_up_neighbours();
         }
         if ticks.is_multiple_of(self.config.group.heartbeat_ticks as u64) {
-            self.early.now.extend(self.watch.neighbours.iter().map(|to| Send::Alive { to: *to }));
+            let tell = |to: &StoreId| Send::Alive { to: *to, without: self.quarantined_shared_with(*to) };
+            let told: Vec<_> = self.watch.neighbours.iter().map(tell).collect();
+            self.early.now.extend(told);
         }
         let silent = |store: &&StoreId| ticks - self.watch.heard_at.get(*store).copied().unwrap_or(ticks) > timeout;
         let lost: Vec<_> = self.watch.neighbours.iter().filter(silent).copied().collect();
@@ -55,7 +61,8 @@ impl Store {
     fn look_up_neighbours(&mut self) {
         let shards = self.groups.values().filter_map(|group| group.machine()).map(|machine| machine.shard());
         let peers = shards.flat_map(|shard| shard.peers.iter().map(|peer| peer.store));
-        let neighbours: BTreeSet<_> = peers.filter(|store| *store != self.id).collect();
+        let all = peers.chain(self.quarantine_neighbours());
+        let neighbours: BTreeSet<_> = all.filter(|store| *store != self.id).collect();
         let ticks = self.watch.ticks;
         for store in &neighbours {
             self.watch.heard_at.entry(*store).or_insert(ticks);
@@ -67,15 +74,33 @@ impl Store {
 
     /// Wakes the quiet groups that have a replica there; if it is lost, those that it led may campaign.
     pub(super) fn wake_shared_with(&mut self, store: StoreId, is_lost: bool) {
-        for (shard, group) in &mut self.groups {
-            let peer = group.machine().and_then(|machine| machine.shard().peer_on(store));
-            let Some(peer) = peer.copied().filter(|_| group.is_quiet()) else { continue };
-            if is_lost && group.leadership().0 == peer.replica {
-                group.wake_to_campaign();
-            } else {
-                group.wake();
+        let broken = contained_each(&mut self.groups, |shard, group| {
+            if wake(group, store, is_lost) {
+                self.dirty.insert(shard);
             }
-            self.dirty.insert(*shard);
+        });
+        self.quarantine_all(broken);
+    }
+
+    /// That store lives; but its replicas of these shards do not, so they are no reason for quiet.
+    pub(super) fn hear_alive(&mut self, store: StoreId, without: Vec<ShardId>) {
+        self.hear_store(store);
+        for shard in without {
+            if self.with_group(shard, |group| wake(group, store, true)) == Some(true) {
+                self.dirty.insert(shard);
+            }
         }
     }
+}
+
+/// Wakes a quiet group that has a replica there, to campaign if that one led and is lost. Whether it did.
+fn wake(group: &mut Group<KvMachine>, store: StoreId, is_lost: bool) -> bool {
+    let peer = group.machine().and_then(|machine| machine.shard().peer_on(store));
+    let Some(peer) = peer.copied().filter(|_| group.is_quiet()) else { return false };
+    if is_lost && group.leadership().0 == peer.replica {
+        group.wake_to_campaign();
+    } else {
+        group.wake();
+    }
+    true
 }

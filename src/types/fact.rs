@@ -109,6 +109,15 @@ pub enum Fact {
         /// For how long this member has led, by its own clock: nobody is silent for longer.
         led_for: Duration,
     },
+    /// A replica is out of service: its rows do not read, or it contradicted itself.
+    Quarantined {
+        /// The group.
+        shard: ShardId,
+        /// The replica; none if its row does not say.
+        replica: ReplicaId,
+        /// What is wrong.
+        why: String,
+    },
     /// A decision worth a line in the trace, such as an operator of Prophet's or a store's registration.
     Decision(String),
     /// Something done to a disk.

@@ -62,7 +62,10 @@ pub enum Body {
     /// To a replica that is no member any more.
     Removed(Removal),
     /// A store lives: stands for the heartbeats of all its groups that are quiet.
-    Alive,
+    Alive {
+        /// Shards that both stores have, and whose replica at the sender is out of service: these do not live.
+        without: Vec<ShardId>,
+    },
     /// A question; its answer carries the same call.
     Request {
         /// Names the question.

@@ -87,6 +87,8 @@ pub struct MemberInfo {
 pub struct StoreBeat {
     /// What the store says of itself; Prophet ignores `heard_ms_ago`.
     pub info: StoreInfo,
+    /// Its replicas that are out of service, ascending; no id where it cannot be read.
+    pub quarantined: Vec<(ShardId, ReplicaId)>,
 }
 
 /// A shard's heartbeat, by the replica that leads it.
@@ -168,6 +170,8 @@ pub enum ProphetReply {
         members: Vec<MemberInfo>,
         /// The leading member.
         leader: ReplicaId,
+        /// Replicas that are out of service on a store that lives.
+        quarantined: Vec<ReplicaId>,
     },
     /// To [`ProphetRequest::SplitIds`]. Given once: never to be used for another split.
     SplitIds {
@@ -236,7 +240,7 @@ pub enum ShardStep {
 pub struct MembershipAsk {
     /// Its shard.
     pub shard: ShardId,
-    /// The replica.
+    /// The replica; none if its store cannot read which one it has.
     pub replica: ReplicaId,
     /// The newest membership that is known to have it.
     pub conf_ver: u64,

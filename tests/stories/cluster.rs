@@ -2,12 +2,15 @@
 //!
 //! - `quiet N`: before the stores are made: groups go quiet after N ticks without anything to do;
 //! - `stores N`: stores 1 to N, each with an engine of its own; `shard A B ...`: a shard of all keys with replicas on
-//!   those stores (replica 10 on store 1, and so on);
+//!   those stores (replica 10 on store 1, and so on); `halves A B ...`: two shards, cut at `m`;
 //! - `tick N S ...`: N ticks of those stores; `deliver`: messages travel until nobody says anything;
 //! - `cut S`, `mend S`: nothing gets to or from that store; `restart S`: opened again from its engine;
 //! - `set S KEY VALUE`, `get S KEY`, `delete S KEY`: a request to that store; `double S KEY VALUE`: a set in two
 //!   copies of one envelope;
-//! - `order S learner|voter T [conf_ver]`: Prophet wants a learner, or a voter, on store T;
+//! - `order S learner|voter|remove|again|drop T [conf_ver]`: Prophet wants of the first shard a learner on store T, a
+//!   voter, none; a learner under a new id, or not that one;
+//! - `damage S row|entry|applied`: on the disk of store S, the first shard's row does not decode, or an entry of its log,
+//!   or its applied index is one that cannot be; to be seen after a restart;
 //! - `slow S`: that store turns no more by itself; `turn S N`: it makes N turns; `quick S`: by itself again;
 //! - `lose N`: the next chunk N of a snapshot is lost; `deaf N`: no acknowledgement of N chunks or more arrives any more, and
 //!   `hearing`: they do again; `overtake`: the next two chunks that travel together change places;
@@ -18,13 +21,13 @@ use std::{collections::BTreeMap, fmt::Write, path::Path};
 
 use bytes::Bytes;
 use matrixkv::{
-    engine::{Batch, Engine},
-    raft::GroupConfig,
+    engine::{Batch, Engine, Table, group_key, log_key},
+    raft::{GroupConfig, GroupRow},
     store::{Input, Origin, Send, Store, StoreConfig, Ticket},
     types::{Boot, Epoch, Fact, Instant, KeyRange, NodeToken, Peer, PeerRole, ReplicaId, Rng, Shard, ShardId, StoreId},
     wire::{
         DataReply, DataRequest, Op, RaftMessage, Refusal, ShardOrder, ShardStep, SnapshotAck, SnapshotState,
-        StoreOrders,
+        StoreOrders, encode,
     },
 };
 use protobuf::Message as _;
@@ -32,6 +35,8 @@ use protobuf::Message as _;
 use crate::memory::MemoryDisk;
 
 const SHARD: ShardId = ShardId(7);
+/// The right half, where there are two.
+const RIGHT: ShardId = ShardId(8);
 /// More turns than any story needs: a cluster that talks for ever is a bug.
 const TURNS_MAX: usize = 2000;
 
@@ -54,6 +59,7 @@ pub struct Cluster {
     now: u64,
     hush: bool,
     quiet: u64,
+    halves: bool,
 }
 
 fn config(quiet_after_ticks: u64) -> StoreConfig {
@@ -98,6 +104,8 @@ impl Cluster {
         match words[0] {
             "stores" => (1..=number(1)).for_each(|id| self.add(id)),
             "shard" => self.create((1..words.len()).map(number).collect(), said),
+            "halves" => self.halve((1..words.len()).map(number).collect(), said),
+            "damage" => self.damage(number(1), words[2]),
             "tick" => {
                 for _ in 0..number(1) {
                     (2..words.len()).for_each(|i| self.input(number(i), Input::Tick, said));
@@ -126,10 +134,15 @@ impl Cluster {
             "get" => self.request(number(1), Op::Get { key: bytes(words[2]) }, None, said),
             "delete" => self.request(number(1), Op::Delete { key: bytes(words[2]) }, None, said),
             "order" => {
+                let on = number(3);
                 let step = match words[2] {
-                    "voter" => ShardStep::Put(peer(number(3), PeerRole::Voter)),
-                    "learner" => ShardStep::Put(peer(number(3), PeerRole::Learner)),
-                    "remove" => ShardStep::Remove(peer(number(3), PeerRole::Voter)),
+                    "voter" => ShardStep::Put(peer(on, PeerRole::Voter)),
+                    "remove" => ShardStep::Remove(peer(on, PeerRole::Voter)),
+                    "drop" => {
+                        ShardStep::Remove(Peer { replica: ReplicaId(on * 10 + 7), ..peer(on, PeerRole::Learner) })
+                    }
+                    "again" => ShardStep::Put(Peer { replica: ReplicaId(on * 10 + 7), ..peer(on, PeerRole::Learner) }),
+                    "learner" => ShardStep::Put(peer(on, PeerRole::Learner)),
                     other => panic!("no such order: {other}"),
                 };
                 let conf_ver = words.get(4).map(|word| word.parse().unwrap());
@@ -154,9 +167,41 @@ impl Cluster {
         self.nodes.insert(id, Node { engine, store, boot: 1 });
     }
 
+    fn halve(&mut self, on: Vec<u64>, said: &mut String) {
+        self.halves = true;
+        let halves = KeyRange::all().cut(&[b"m".to_vec()]);
+        let peers: Vec<_> = on.iter().map(|id| peer(*id, PeerRole::Voter)).collect();
+        let right = peers.iter().map(|peer| Peer { replica: ReplicaId(peer.replica.0 + 1), ..*peer }).collect();
+        self.create_shard(SHARD, halves[0].clone(), peers, said);
+        self.create_shard(RIGHT, halves[1].clone(), right, said);
+    }
+
+    fn damage(&mut self, id: u64, what: &str) {
+        let engine = self.nodes[&id].engine.clone();
+        let mut batch = Batch::new(engine.view().unwrap());
+        let row = GroupRow::read(batch.view(), SHARD).unwrap().unwrap();
+        let last = batch.scan(Table::Log, &log_key(SHARD, 0), &log_key(RIGHT, 0)).unwrap().last();
+        let rubbish = Bytes::from_static(b"rubbish");
+        match what {
+            "row" => batch.put(Table::Group, group_key(SHARD), rubbish),
+            "entry" => batch.put(Table::Log, last.expect("there is an entry").unwrap().0, rubbish),
+            "applied" => {
+                let row = GroupRow { applied: row.truncated - 1, ..row };
+                batch.put(Table::Group, group_key(SHARD), encode(&row).into());
+            }
+            other => panic!("no such damage: {other}"),
+        }
+        engine.commit(batch).unwrap();
+    }
+
     fn create(&mut self, on: Vec<u64>, said: &mut String) {
         let peers = on.iter().map(|id| peer(*id, PeerRole::Voter)).collect();
-        let shard = Shard { id: SHARD, range: KeyRange::all(), epoch: Epoch::FIRST, peers };
+        self.create_shard(SHARD, KeyRange::all(), peers, said);
+    }
+
+    fn create_shard(&mut self, id: ShardId, range: KeyRange, peers: Vec<Peer>, said: &mut String) {
+        let on: Vec<_> = peers.iter().map(|peer| peer.store.0).collect();
+        let shard = Shard { id, range, epoch: Epoch::FIRST, peers };
         for id in on {
             let orders = StoreOrders { stores: vec![], members: vec![], create: vec![shard.clone()] };
             self.input(id, Input::StoreOrders(orders), said);
@@ -174,7 +219,8 @@ impl Cluster {
 
     fn request(&mut self, id: u64, op: Op, origin: Option<Origin>, said: &mut String) {
         self.tickets += 1;
-        let request = DataRequest { shard: SHARD, epoch: Epoch::FIRST, op };
+        let shard = if self.halves && op.key() >= &b"m"[..] { RIGHT } else { SHARD };
+        let request = DataRequest { shard, epoch: Epoch::FIRST, op };
         self.input(id, Input::Request { ticket: Ticket(self.tickets), origin, request }, said);
     }
 
@@ -321,6 +367,7 @@ fn say_fact(id: u64, fact: &Fact, said: &mut String) {
             writeln!(said, "  {id} splits {} {:?} from {} {:?}", right.id, right.range, left.id, left.range).unwrap()
         }
         Fact::Destroyed { replica, .. } => writeln!(said, "  {id} destroys {replica}").unwrap(),
+        Fact::Quarantined { replica, why, .. } => writeln!(said, "  {id} quarantines {replica}: {why}").unwrap(),
         _ => {}
     }
 }

@@ -52,4 +52,7 @@ stories! {
     a_wrong_guess_is_corrected
     a_stale_order_is_void
     a_leader_that_inherits_its_own_removal_steps_down
+    a_damaged_entry_costs_one_replica
+    a_contradiction_costs_one_replica
+    an_unreadable_row_waits_to_be_told_which_it_was
 }

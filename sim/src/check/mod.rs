@@ -305,6 +305,7 @@ fn worth_telling(fact: &Fact) -> Option<String> {
         Fact::Described { replica, shard } => Some(format!("{replica} has {shard:?}")),
         Fact::Split { replica, left, right } => Some(format!("{replica} splits into {left:?} and {right:?}")),
         Fact::Destroyed { shard, replica } => Some(format!("{replica} of {shard} is destroyed")),
+        Fact::Quarantined { shard, replica, why } => Some(format!("{replica} of {shard} is quarantined: {why}")),
         Fact::Decision(text) => Some(text.clone()),
         Fact::Disk(matrixkv::types::DiskFact::Failed(why)) => Some(format!("the disk failed: {why}")),
         Fact::Applied { .. }

@@ -19,12 +19,14 @@ pub(super) fn value(body: &[u8]) -> End {
 /// `/shards`.
 pub(super) fn shards(body: &[u8]) -> End {
     let answer = parse(body);
-    let mut table = table(&["shard", "range", "epoch", "replicas (replica@store; * leads, + learns)"]);
+    let mut table =
+        table(&["shard", "range", "epoch", "replicas (replica@store; * leads, + learns, ! is quarantined)"]);
     for shard in list(&answer["shards"]) {
         let replicas = list(&shard["replicas"]).iter().map(|replica| {
             let leads = if replica["role"] == "L" { "*" } else { "" };
             let learns = if replica["learner"] == true { "+" } else { "" };
-            format!("{}@{}{leads}{learns}", replica["replica-id"], replica["store-id"])
+            let bad = if replica["quarantined"] == true { "!" } else { "" };
+            format!("{}@{}{leads}{learns}{bad}", replica["replica-id"], replica["store-id"])
         });
         let range = &shard["range"];
         table.add_row(vec![

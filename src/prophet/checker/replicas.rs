@@ -3,8 +3,12 @@
 //! 1. a learner that no operator owns is promoted where a voter is missing, and removed where none is, or if it is lost;
 //! 2. one too many goes: one in trouble first, else the one that is least apart from the others on the fullest store;
 //! 3. a missing voter is added;
-//! 4. a voter in trouble (its store Down, drained or removed; itself silent for `max-peer-down-time`) is replaced: the
-//!    new one votes before the old one goes (add before remove). Where no store takes the new one, nothing is done.
+//! 4. a voter in trouble (its store Down, drained or removed; itself quarantined, or silent for `max-peer-down-time`) is
+//!    replaced: the new one votes before the old one goes (add before remove). Where no store takes the new one, nothing
+//!    is done;
+//! 5. but for one that is quarantined on a store that works: if every other store has a replica already, it goes first,
+//!    and the shard gets a new one on the same store after that. It votes no more, so nothing is lost by its going, as
+//!    long as the others are healthy and are a majority of the membership that it is in.
 
 use super::{Verdict, Wish};
 use crate::{
@@ -35,7 +39,7 @@ pub fn check(cluster: &Cluster, beat: &ShardBeat) -> Verdict {
                 let wish = Wish::new(Kind::Repair, format!("{voters} of {wanted} voters"));
                 Verdict::Do(Wish { add: Some(store), ..wish })
             }
-            Err(why) => Verdict::Blocked(format!("{voters} of {wanted} voters; {why}")),
+            Err(why) => renew(cluster, beat).unwrap_or(Verdict::Blocked(format!("{voters} of {wanted} voters; {why}"))),
         };
     }
     shard.voters().find(lost).map_or(Verdict::Fine, |peer| replace(cluster, beat, peer))
@@ -62,8 +66,27 @@ fn replace(cluster: &Cluster, beat: &ShardBeat, old: &Peer) -> Verdict {
     let why = cluster.trouble(beat, old).expect("only a voter in trouble is replaced");
     match cluster.place(shard, Some(old.replica)) {
         Ok(store) => Verdict::Do(Wish { add: Some(store), remove: Some(old.replica), ..Wish::new(Kind::Repair, why) }),
-        Err(no_place) => Verdict::Blocked(format!("{why}; {no_place}")),
+        Err(no_place) => renew(cluster, beat).unwrap_or(Verdict::Blocked(format!("{why}; {no_place}"))),
     }
+}
+
+/// A quarantined voter goes before the new one comes, since that one needs its store.
+fn renew(cluster: &Cluster, beat: &ShardBeat) -> Option<Verdict> {
+    let shard = &beat.route.shard;
+    let old = shard.voters().find(|peer| cluster.view.is_quarantined(shard.id, peer))?;
+    if cluster.is_place_likely(shard) || !cluster.can_renew(old.store) || !can_spare(cluster, beat, old) {
+        return None;
+    }
+    let reason = format!("{} on {} is quarantined, and no other store takes its place", old.replica, old.store);
+    Some(Verdict::Do(Wish { remove: Some(old.replica), ..Wish::new(Kind::Repair, reason) }))
+}
+
+/// Whether the other voters are all healthy, and a majority of the membership as it is.
+fn can_spare(cluster: &Cluster, beat: &ShardBeat, old: &Peer) -> bool {
+    let shard = &beat.route.shard;
+    let others: Vec<_> = shard.voters().filter(|peer| peer.replica != old.replica).collect();
+    let is_healthy = |peer: &&Peer| cluster.trouble(beat, peer).is_none() && beat.caught_up.contains(&peer.replica);
+    others.iter().all(is_healthy) && 2 * others.len() > shard.voters().count()
 }
 
 /// The voter whose going costs least: little isolation, a full store, no leadership.

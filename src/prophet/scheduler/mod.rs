@@ -16,5 +16,6 @@ const TOLERANCE: f64 = 0.03;
 fn is_calm(cluster: &Cluster, beat: &ShardBeat) -> bool {
     let shard = &beat.route.shard;
     let is_whole = shard.peers.len() == cluster.config.max_replicas && shard.voters().count() == shard.peers.len();
-    is_whole && beat.down.is_empty() && cluster.view.operators.get(shard.id).is_none()
+    let is_served = !shard.peers.iter().any(|peer| cluster.view.is_quarantined(shard.id, peer));
+    is_whole && is_served && beat.down.is_empty() && cluster.view.operators.get(shard.id).is_none()
 }

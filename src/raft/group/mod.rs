@@ -171,6 +171,18 @@ impl<M: Machine> Group<M> {
         batch.delete(Table::Group, group_key(self.shard));
     }
 
+    /// As [`Self::erase`], of a replica that cannot be opened.
+    pub fn erase_unopened(shard: ShardId, batch: &mut Batch) -> Result<(), EngineError> {
+        Log::erase_unopened(shard, batch)?;
+        batch.delete(Table::Group, group_key(shard));
+        Ok(())
+    }
+
+    /// The membership that counted on this replica first.
+    pub fn born(&self) -> u64 {
+        self.row.born
+    }
+
     /// The newest membership that is known to have this replica: what removes it must be newer.
     pub fn conf_ver(&self) -> u64 {
         self.machine.as_ref().map_or(self.row.born, |machine| machine.epoch().conf_ver.max(self.row.born))
