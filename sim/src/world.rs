@@ -195,6 +195,7 @@ impl World {
         self.0.record.count("snapshot chunks", tally.chunks);
         self.0.record.count("replicas opened", tally.opened);
         self.0.record.count("replicas destroyed", tally.destroyed);
+        self.0.record.count("replicas quarantined", tally.quarantined);
         self.0.record.count("splits applied", tally.splits);
         self.0.record.count("shards at the end", self.0.record.observer.shards() as u64);
         let net = self.0.net.counters();

@@ -76,6 +76,8 @@ struct ReplicaView {
     role: String,
     #[serde(default)]
     learner: bool,
+    #[serde(default)]
+    quarantined: bool,
 }
 
 /// Judges the bodies of `GET /shards` of all live nodes; only the first [`Demand::views`] are of all shards. The first
@@ -118,6 +120,9 @@ fn judge_shard(demand: &Demand, live: &BTreeSet<u64>, shard: &ShardView) -> Resu
     let [leader] = leaders.as_slice() else { return Err(format!("{} leaders", leaders.len())) };
     if !live.contains(&leader.store_id) {
         return Err(format!("its leader {} is on store {}, which is gone", leader.replica_id, leader.store_id));
+    }
+    if let Some(bad) = shard.replicas.iter().find(|replica| replica.quarantined) {
+        return Err(format!("{} on store {} is quarantined", bad.replica_id, bad.store_id));
     }
     let voters: Vec<_> = shard.replicas.iter().filter(|replica| !replica.learner).collect();
     let stores: BTreeSet<u64> = voters.iter().map(|voter| voter.store_id).collect();

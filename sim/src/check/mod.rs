@@ -12,6 +12,7 @@ pub mod election;
 pub mod linear;
 pub mod log;
 pub mod probe;
+pub mod quarantine;
 pub mod ranges;
 pub mod serving;
 pub mod sums;
@@ -27,7 +28,7 @@ use matrixkv::types::{Fact, ReplicaId, ShardId};
 use tokio::sync::oneshot;
 
 use crate::{
-    check::{election::Elections, log::Logs, ranges::Ranges},
+    check::{election::Elections, log::Logs, quarantine::Quarantine, ranges::Ranges},
     plan::Moment,
 };
 
@@ -58,6 +59,8 @@ pub enum Invariant {
     Converged,
     /// No code of a node panics.
     Panic,
+    /// No replica is out of service but those that were damaged on purpose.
+    Quarantined,
     /// No node stops on its own without a reason.
     Stopped,
 }
@@ -75,6 +78,7 @@ impl Invariant {
             Invariant::Ranges => "R",
             Invariant::Converged => "V",
             Invariant::Panic => "panicked",
+            Invariant::Quarantined => "quarantined",
             Invariant::Stopped => "stopped",
         }
     }
@@ -116,6 +120,8 @@ pub struct Tally {
     pub destroyed: u64,
     /// Times that Prophet held a store for Down.
     pub stores_down: u64,
+    /// Replicas put out of service.
+    pub quarantined: u64,
 }
 
 /// A replica that leads, as its own facts say.
@@ -136,6 +142,7 @@ struct Inner {
     elections: Elections,
     logs: Logs,
     ranges: Ranges,
+    quarantine: Quarantine,
     /// Who waits for which moment.
     waiting: Vec<(Moment, oneshot::Sender<usize>)>,
     tally: Tally,
@@ -164,7 +171,7 @@ impl Observer {
         let inner = &mut *inner;
         inner.tell_moment(node, fact);
         let found = inner.elections.fact(node, fact).or_else(|| inner.logs.fact(node, fact));
-        let found = found.or_else(|| inner.ranges.fact(node, fact));
+        let found = found.or_else(|| inner.ranges.fact(node, fact)).or_else(|| inner.quarantine.fact(node, fact));
         if let Some((invariant, message)) = found {
             inner.violation(Violation { invariant, at, message });
         }
@@ -210,6 +217,16 @@ impl Observer {
         inner.logs.laggard(inner.ranges.shards_now())
     }
 
+    /// The replica of `shard` on `node` was damaged on purpose. False if another one is damaged and not replaced yet.
+    pub fn damage(&self, node: usize, shard: ShardId) -> bool {
+        self.lock().quarantine.damage(node, shard)
+    }
+
+    /// Whether any replica was ever damaged on purpose.
+    pub fn was_damaged(&self) -> bool {
+        self.lock().quarantine.was_damaged()
+    }
+
     /// Who leads, as far as the facts said: of each group the one of the highest term.
     pub fn leaders(&self) -> Vec<(ShardId, Leadership)> {
         self.lock().elections.leaders().collect()
@@ -249,6 +266,7 @@ impl Inner {
             Fact::Split { .. } => self.tally.splits += 1,
             Fact::Destroyed { .. } => self.tally.destroyed += 1,
             Fact::HeldDown { .. } => self.tally.stores_down += 1,
+            Fact::Quarantined { .. } => self.tally.quarantined += 1,
             _ => {}
         }
     }

@@ -14,7 +14,7 @@ use matrixkv::{
 use crate::env::SimDisk;
 
 /// Where a node of a run keeps its replicas.
-const STORE: &str = "/data/matrixkv/store.redb";
+pub const STORE: &str = "/data/matrixkv/store.redb";
 
 /// The replicas on this disk that have counted wrong, in words.
 pub fn recount(disk: &SimDisk) -> Vec<String> {

@@ -9,6 +9,7 @@
 //! - after [`heal`] no fault acts any more: its task is gone, and what it left half done is undone.
 
 mod cluster;
+mod damage;
 mod disk;
 mod network;
 mod process;
@@ -99,6 +100,7 @@ impl Strike {
             Fault::Pause { node, lasts } => process::pause(world, kind, *node, *lasts).await,
             Fault::Reset { a, b } => self.network.reset(world, *a, *b).await,
             Fault::AtMoment { moment, delay, harm, lasts } => self.at_moment(*moment, *delay, *harm, *lasts).await,
+            Fault::Damage { node, group, what } => damage::damage(world, *node, *group, *what).await,
             Fault::SplitAt { key } => cluster::split_at(world, *key).await,
             Fault::Move { what, group, node } => cluster::move_replica(world, *what, *group, *node).await,
             Fault::Drain { node, lasts } => self.drained.drain(world, *node, *lasts).await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use matrixkv::types::Rng;
 
-use super::{CONTACT_MARGIN, EMPTY_PATIENCE, Fault, Harm, Kind, Moment, Move, Plan, Quiet, Target, Timed};
+use super::{CONTACT_MARGIN, Damage, EMPTY_PATIENCE, Fault, Harm, Kind, Moment, Move, Plan, Quiet, Target, Timed};
 use crate::knobs::{Knobs, Links, dice};
 
 impl Plan {
@@ -22,6 +22,7 @@ impl Plan {
         }
         plan.faults.sort_by_key(|timed| timed.at);
         plan.make_quiet(knobs);
+        plan.keep_majorities();
         plan
     }
 
@@ -30,6 +31,14 @@ impl Plan {
         let empty = self.faults.iter().find(|timed| timed.fault.kind() == Kind::EmptyFolder)?;
         let until = empty.at + EMPTY_PATIENCE + empty.fault.lasts() + knobs.founding_wait + CONTACT_MARGIN;
         Some(Quiet { from: empty.at, until })
+    }
+
+    /// With one replica damaged, no other voter may go for good before it was replaced.
+    fn keep_majorities(&mut self) {
+        let takes_voters = |timed: &Timed| matches!(timed.fault.kind(), Kind::EmptyFolder | Kind::RemoveReplica);
+        if self.faults.iter().any(takes_voters) {
+            self.faults.retain(|timed| timed.fault.kind() != Kind::Damage);
+        }
     }
 
     /// Ends what would reach into the quiet time before it, and drops what would begin in it.
@@ -56,6 +65,7 @@ impl Kind {
             Kind::KillLoop | Kind::PowerLossAll => (0.25, 2),
             Kind::SplitAt | Kind::TransferLeader | Kind::AddReplica | Kind::RemoveReplica => (0.4, 4),
             Kind::Drain => (0.3, 2),
+            Kind::Damage => (0.3, 2),
             Kind::EmptyFolder => (0.12, 1),
         }
     }
@@ -87,6 +97,10 @@ impl Kind {
             Kind::SlowDisk => {
                 let latency = Duration::from_millis(rng.between(5, 60));
                 Fault::SlowDisk { node, latency, lasts }
+            }
+            Kind::Damage => {
+                let all = [Damage::Row, Damage::Entry, Damage::Contradiction];
+                Fault::Damage { node, group: rng.below(64), what: all[rng.below(3) as usize] }
             }
             Kind::SplitAt => Fault::SplitAt { key: rng.below(knobs.keys as u64) as usize },
             Kind::TransferLeader => draw_move(Move::Leader, knobs, rng),

@@ -59,6 +59,8 @@ kinds! {
     DiskStall = "disk-stall",
     /// A disk is slow.
     SlowDisk = "slow-disk",
+    /// One replica is damaged on the disk of a node that does not run.
+    Damage = "damage",
     /// An operator splits a shard.
     SplitAt = "split-at",
     /// Something happens to the leader of a shard that is just being split.

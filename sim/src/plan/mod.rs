@@ -11,6 +11,8 @@
 //! - one node at most loses its folder for good ([`Fault::EmptyFolder`]): not before each shard and Prophet's group
 //!   have all their voters, and nothing else goes on from a moment before until its owner must have been contacted by
 //!   the living cluster ([`Plan::quiet`]). With three replicas a majority of everything survives it;
+//! - one replica at a time is damaged ([`Fault::Damage`]), when each shard has all its voters, and not in a plan that
+//!   takes other voters away for good;
 //! - a fault that meets a node that is already down does nothing, and is counted as skipped.
 
 mod draw;
@@ -75,6 +77,17 @@ pub enum Harm {
     Isolate,
     /// Its disk stands still.
     DiskStall,
+}
+
+/// What is wrong with the rows of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// The replica's row does not decode: nobody knows which replica it was.
+    Row,
+    /// An entry of its log does not decode.
+    Entry,
+    /// Its row says what cannot be, and an assertion fails when it is opened.
+    Contradiction,
 }
 
 /// One fault.
@@ -192,6 +205,15 @@ pub enum Fault {
         latency: Duration,
         /// For how long.
         lasts: Duration,
+    },
+    /// The process dies, one of its replicas is damaged, and it starts again.
+    Damage {
+        /// Which node.
+        node: Target,
+        /// The number picks the replica.
+        group: u64,
+        /// How.
+        what: Damage,
     },
     /// An operator splits the shard of a key there.
     SplitAt {
@@ -320,6 +342,7 @@ impl Fault {
             Fault::Links { kind, .. } => *kind,
             Fault::DiskStall { .. } => Kind::DiskStall,
             Fault::SlowDisk { .. } => Kind::SlowDisk,
+            Fault::Damage { .. } => Kind::Damage,
             Fault::SplitAt { .. } => Kind::SplitAt,
             Fault::Move { what: Move::Leader, .. } => Kind::TransferLeader,
             Fault::Move { what: Move::Add, .. } => Kind::AddReplica,
@@ -343,7 +366,7 @@ impl Fault {
             | Fault::ArmedCrash { down, .. }
             | Fault::EmptyFolder { down } => *down,
             Fault::KillLoop { lives, .. } => lives.iter().sum::<Duration>() * 2,
-            Fault::SplitAt { .. } | Fault::Move { .. } | Fault::Reset { .. } => Duration::ZERO,
+            Fault::SplitAt { .. } | Fault::Move { .. } | Fault::Reset { .. } | Fault::Damage { .. } => Duration::ZERO,
             Fault::PowerLossAll { down } => down.iter().max().copied().unwrap_or_default(),
             Fault::Pause { lasts, .. }
             | Fault::CutPair { lasts, .. }
@@ -388,6 +411,7 @@ impl fmt::Display for Fault {
             Fault::Reset { a, b } => write!(f, "node{a} | node{b}")?,
             Fault::Links { links, .. } => write!(f, "{links}")?,
             Fault::SlowDisk { node, latency, .. } => write!(f, "{node}, {latency:?} an operation")?,
+            Fault::Damage { node, group, what } => write!(f, "{what:?} of replica {group} on {node}")?,
             Fault::SplitAt { key } => write!(f, "at key {key}")?,
             Fault::AtMoment { moment, delay, harm, .. } => write!(f, "{harm:?} {delay:?} after {moment:?}")?,
             Fault::Move { group, node, .. } => write!(f, "group {group}, node{node}")?,

@@ -79,7 +79,11 @@ fn run_here(options: Options) -> Report {
     let trace = if options.trace.is_some() { Trace::with_text() } else { Trace::new() };
     let outcome = panic::catch(|| simulate(&options, &record, &trace));
     let end = match outcome {
-        Ok(end) => end,
+        Ok((end, contained)) => {
+            let unplanned = contained.into_iter().filter(|_| !record.observer.was_damaged());
+            unplanned.for_each(|message| record.violation(Invariant::Panic, end.simulated, message));
+            end
+        }
         Err(message) => {
             let at = record.observer.last_seen();
             record.violation(Invariant::Panic, at, message);

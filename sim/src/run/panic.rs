@@ -1,5 +1,6 @@
 //! A panic of a node ends the run and becomes a violation of its report, with its message and place, instead of lines
-//! on the screen that nobody can assign to a seed.
+//! on the screen that nobody can assign to a seed. One that a store contains does not end the run, and is told all the
+//! same: a shard that contradicts itself is a bug unless its rows were damaged on purpose.
 
 use std::{
     cell::RefCell,
@@ -8,11 +9,14 @@ use std::{
 };
 
 thread_local! {
-    /// The first panic of this thread; later ones are what it broke.
-    static FIRST: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// The first panics of this thread; those after one that ended the run are what it broke.
+    static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     /// Whether this thread runs a seed.
     static CAUGHT: RefCell<bool> = const { RefCell::new(false) };
 }
+
+/// Panics of one run that are told.
+const SAID_MAX: usize = 8;
 
 /// Catches the panics of threads that ask for it; those of others are printed as ever.
 pub fn install() {
@@ -23,8 +27,10 @@ pub fn install() {
             if !CAUGHT.with_borrow(|caught| *caught) {
                 return usual(info);
             }
-            FIRST.with_borrow_mut(|first| {
-                first.get_or_insert_with(|| describe(info));
+            SAID.with_borrow_mut(|said| {
+                if said.len() < SAID_MAX {
+                    said.push(describe(info));
+                }
             });
         }));
     });
@@ -39,12 +45,19 @@ fn describe(info: &panic::PanicHookInfo<'_>) -> String {
     format!("{message} ({place})\n{}", std::backtrace::Backtrace::force_capture())
 }
 
-/// Runs `work`: its result, or what the first panic in it said.
-pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+/// Runs `work`: its result and what the panics said that somebody in it contained; or what they and the one said that
+/// nobody did.
+pub fn catch<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<String>), String> {
     CAUGHT.set(true);
+    SAID.take();
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     CAUGHT.set(false);
-    result.map_err(|_| FIRST.take().unwrap_or_else(|| "a panic without a word".into()))
+    let said = SAID.take();
+    match result {
+        Ok(value) => Ok((value, said)),
+        Err(_) if said.is_empty() => Err("a panic without a word".into()),
+        Err(_) => Err(said.join("; then ")),
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +69,8 @@ mod tests {
         install();
         let told = catch(|| panic!("the {} broke", "log")).unwrap_err();
         assert!(told.starts_with("the log broke (") && told.contains("panic.rs:"), "{told}");
-        assert_eq!(catch(|| 7), Ok(7));
+        assert_eq!(catch(|| 7), Ok((7, vec![])));
+        let (_, said) = catch(|| panic::catch_unwind(|| panic!("contained")).is_err()).unwrap();
+        assert!(said[0].starts_with("contained"), "{said:?}");
     }
 }

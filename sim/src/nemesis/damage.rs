@@ -1,0 +1,100 @@
+//! One replica is damaged at rest: its rows are no more what its store wrote, and everything else on the disk is sound.
+
+use std::{path::Path, time::Duration};
+
+use madsim::time::sleep;
+use matrixkv::{
+    engine::{Batch, Engine, EngineError, Table, View, group_key, log_key},
+    raft::GroupRow,
+    types::ShardId,
+    wire::{decode, encode},
+};
+
+use super::Struck;
+use crate::{
+    check::{probe, sums::STORE},
+    env::Death,
+    plan::{Damage, Kind, Target},
+    world::{State, World},
+};
+
+/// How long it waits for a moment in which everything has all its voters.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often it looks.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// What no row of ours begins with.
+const RUBBISH: &[u8] = &[0xff; 16];
+
+/// Kills a node, damages one of its replicas, and starts it again; only where every shard has its other replicas.
+pub async fn damage(world: &World, node: Target, group: u64, what: Damage) -> Struck {
+    let patience = world.now() + PATIENCE;
+    while world.nodes_in(State::Up).len() < world.knobs().nodes || probe::is_whole(world).await.is_err() {
+        if world.now() > patience {
+            return Struck::Skipped;
+        }
+        sleep(GLANCE).await;
+    }
+    let Some(node) = world.resolve(node) else { return Struck::Skipped };
+    if !world.kill(node, Death::Process).await || world.state(node) != State::Down {
+        return Struck::Skipped;
+    }
+    let struck = match at_rest(world, node, group, what) {
+        Ok(Some(shard)) => {
+            world.record().fault(Kind::Damage, world.now(), &format!("{what:?} of {shard} on node{node}"));
+            Struck::Yes
+        }
+        Ok(None) => Struck::Skipped,
+        Err(error) => panic!("the disk of node{node} was sound: {error}"),
+    };
+    world.restart(node);
+    struck
+}
+
+/// Writes the damage, unless there is nothing to damage.
+fn at_rest(world: &World, node: usize, group: u64, what: Damage) -> Result<Option<ShardId>, EngineError> {
+    let disk = world.disk(node);
+    disk.revive();
+    let engine = Engine::open(&disk.mount(), Path::new(STORE))?;
+    let view = engine.view()?;
+    let shards = initialised(&view)?;
+    let Some(shard) = group.checked_rem(shards.len() as u64).map(|index| shards[index as usize]) else {
+        return Ok(None);
+    };
+    if !world.record().observer.damage(node, shard) {
+        return Ok(None);
+    }
+    let mut batch = Batch::new(view);
+    write(shard, what, &mut batch)?;
+    engine.commit(batch)?;
+    drop(engine);
+    disk.fence();
+    Ok(Some(shard))
+}
+
+fn initialised(view: &View) -> Result<Vec<ShardId>, EngineError> {
+    let mut shards = Vec::new();
+    for row in view.scan(Table::Group, &[], &[])? {
+        let (key, row) = row?;
+        let row: GroupRow = decode(&row)?;
+        let shard = ShardId(u64::from_be_bytes(key[..].try_into().expect("a group's key")));
+        shards.extend(row.is_initialised().then_some(shard));
+    }
+    Ok(shards)
+}
+
+fn write(shard: ShardId, what: Damage, batch: &mut Batch) -> Result<(), EngineError> {
+    let row = GroupRow::read(batch.view(), shard)?.expect("listed just now");
+    let last = batch.view().scan(Table::Log, &log_key(shard, 0), &log_key(ShardId(shard.0 + 1), 0))?.last();
+    match (what, last.transpose()?) {
+        (Damage::Entry, Some((key, _))) => batch.put(Table::Log, key, RUBBISH.into()),
+        (Damage::Contradiction, _) => {
+            // raft-rs never goes back behind what is truncated.
+            let row = GroupRow { applied: row.truncated - 1, ..row };
+            batch.put(Table::Group, group_key(shard), encode(&row).into());
+        }
+        (Damage::Row | Damage::Entry, _) => batch.put(Table::Group, group_key(shard), RUBBISH.into()),
+    }
+    Ok(())
+}
