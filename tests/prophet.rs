@@ -68,11 +68,15 @@ fn store(id: u64, node: u64, boot: u64) -> StoreInfo {
 
 impl Member {
     fn found() -> Member {
+        Member::found_with(config())
+    }
+
+    fn found_with(config: ProphetConfig) -> Member {
         let engine = Engine::open(&MemoryDisk::default(), Path::new("/prophet/prophet.redb")).unwrap();
         let mut batch = Batch::new(engine.view().unwrap());
         Prophet::write_founding(CLUSTER, &member(1, "first"), &mut batch).unwrap();
         engine.commit(batch).unwrap();
-        let prophet = open(Instant(1), 1, &engine);
+        let prophet = Prophet::open(Instant(1), Boot(1), config, Rng::new(1), &engine.view().unwrap()).unwrap();
         let mut member = Member { engine, prophet, boot: 1, now: Instant(1), tickets: 0 };
         member.turn();
         member
@@ -387,4 +391,131 @@ fn members_join_as_learners_and_names_are_unique() {
     assert!(why.contains("names and addresses are unique"), "{why}");
     let Some(JoinReply::Refused(why)) = prophet.join(member(1, "first")) else { panic!() };
     assert!(why.contains("lost its data"), "{why}");
+}
+
+/// Three stores, all heard of, and both shards with voters on the first two.
+fn three_stores(prophet: &mut Member) -> ([StoreId; 3], Shard, Shard) {
+    let (first, second, mut left, mut right) = two_stores(prophet);
+    let third = prophet.register(30);
+    prophet.beat(second, 20, 1).unwrap();
+    prophet.beat(third, 30, 1).unwrap();
+    for shard in [&mut left, &mut right] {
+        let replica = ReplicaId(shard.peers[0].replica.0 + 500);
+        shard.peers.push(Peer { replica, store: second, role: PeerRole::Voter });
+        shard.epoch.conf_ver += 1;
+    }
+    ([first, second, third], left, right)
+}
+
+fn explain(prophet: &mut Member, shard: &Shard) -> String {
+    match prophet.ask(10, ProphetRequest::Explain(shard.id)) {
+        ProphetReply::Explained(said) => said.join("\n"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_kind_of_operator_has_its_limit() {
+    let mut prophet = Member::found_with(ProphetConfig { repair_limit: 1, ..config() });
+    let (_, left, right) = three_stores(&mut prophet);
+    prophet.shard_beat(&left, &[]);
+    assert_eq!(prophet.shard_beat(&right, &[]).len(), 1, "both are heard of, and one is repaired");
+    prophet.shard_beat(&left, &[]);
+    let said = explain(&mut prophet, &left);
+    assert!(said.contains("2 of 3 voters; replica-schedule-limit operators are under way"), "{said}");
+    let ProphetReply::Operators { running, .. } = prophet.ask(10, ProphetRequest::Operators) else { panic!() };
+    assert_eq!(running.len(), 1, "{running:?}");
+}
+
+#[test]
+fn no_leadership_and_no_replica_moves_where_its_limit_is_zero() {
+    for (leader_limit, shard_limit, kinds) in [(0, 0, vec![]), (1, 0, vec!["balance-leaders"])] {
+        let config = ProphetConfig { leader_limit, shard_limit, max_replicas: 2, ..config() };
+        let mut prophet = Member::found_with(config);
+        let ([_, second, third], left, right) = three_stores(&mut prophet);
+        let all: Vec<_> = left.peers.iter().chain(&right.peers).map(|peer| peer.replica).collect();
+        prophet.shard_beat(&left, &all);
+        prophet.shard_beat(&right, &all);
+        prophet.wait(1);
+        let ProphetReply::Operators { running, .. } = prophet.ask(10, ProphetRequest::Operators) else { panic!() };
+        assert_eq!(running.iter().map(|operator| &operator.kind[..]).collect::<Vec<_>>(), kinds, "{running:?}");
+        if leader_limit == 0 {
+            let said = explain(&mut prophet, &left);
+            assert!(said.contains("leader-schedule-limit operators are under way"), "{said}");
+        }
+        assert_ne!(second, third);
+    }
+}
+
+#[test]
+fn an_operator_ends_at_its_deadline() {
+    let mut prophet = Member::found();
+    let ([first, second, third], left, right) = three_stores(&mut prophet);
+    prophet.shard_beat(&left, &[]);
+    prophet.shard_beat(&right, &[]);
+    let learner = put(&prophet.shard_beat(&left, &[]));
+    assert_eq!(learner.store, third);
+    // Nobody carries it out, and a step that needs nothing but a quorum has ten seconds.
+    prophet.wait(11);
+    let ProphetReply::Operators { recent, .. } = prophet.ask(10, ProphetRequest::Operators) else { panic!() };
+    assert!(recent.iter().any(|ended| ended.outcome == "cancelled: not done in time"), "{recent:?}");
+    for (store, node) in [(first, 10), (second, 20), (third, 30)] {
+        prophet.beat(store, node, 1).unwrap();
+    }
+    prophet.shard_beat(&left, &[]);
+    assert_ne!(put(&prophet.shard_beat(&left, &[])).replica, learner.replica, "it is thought of anew");
+}
+
+#[test]
+fn why_a_shard_is_not_moved_is_explained() {
+    let mut prophet = Member::found();
+    let (_, mut left, right) = three_stores(&mut prophet);
+    prophet.shard_beat(&left, &[]);
+    prophet.shard_beat(&right, &[]);
+    let said = explain(&mut prophet, &left);
+    assert!(said.contains("not moved for balance or location: it has 2 voters and 0 learners"), "{said}");
+    let third = put(&prophet.shard_beat(&left, &[]));
+    left.peers.push(Peer { role: PeerRole::Voter, ..third });
+    left.epoch.conf_ver += 2;
+    let all: Vec<_> = left.peers.iter().map(|peer| peer.replica).collect();
+    prophet.shard_beat(&left, &all);
+    let said = explain(&mut prophet, &left);
+    assert!(said.contains("nothing would be more even or further apart"), "{said}");
+}
+
+#[test]
+fn a_quarantined_replica_that_was_told_of_is_replaced_by_the_next_order() {
+    let mut prophet = Member::found_with(ProphetConfig { max_replicas: 2, ..config() });
+    let ([first, second, third], left, right) = three_stores(&mut prophet);
+    let all: Vec<_> = left.peers.iter().chain(&right.peers).map(|peer| peer.replica).collect();
+    prophet.shard_beat(&left, &all);
+    prophet.shard_beat(&right, &all);
+    let bad = left.peers[1].replica;
+    let beat = StoreBeat { info: store(second.0, 20, 1), quarantined: vec![(left.id, bad)] };
+    prophet.ask(20, ProphetRequest::StoreBeat(beat));
+    let ProphetReply::Cluster { quarantined, .. } = prophet.ask(10, ProphetRequest::Cluster) else { panic!() };
+    assert_eq!(quarantined, [bad]);
+    assert_eq!(put(&prophet.shard_beat(&left, &all)).store, third);
+    // Nobody takes the last healthy one away meanwhile.
+    let request = ProphetRequest::Admin(AdminRequest::RemoveReplica(left.id, first));
+    let ProphetReply::Refused(why) = prophet.ask(10, request) else { panic!() };
+    assert!(why.contains("too few voters"), "{why}");
+}
+
+#[test]
+fn a_store_that_cannot_read_its_replica_is_told_when_it_is_to_have_none() {
+    let mut prophet = Member::found();
+    let ([_, _, third], left, _) = three_stores(&mut prophet);
+    prophet.shard_beat(&left, &[]);
+    let mut ask = |node| {
+        let asks = vec![MembershipAsk { shard: left.id, replica: ReplicaId::NONE, conf_ver: 0 }];
+        match prophet.ask(node, ProphetRequest::Membership(asks)) {
+            ProphetReply::Removed(removals) => removals,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ask(20), [], "it has one that is a member");
+    let told = ask(30);
+    assert_eq!((told.len(), told[0].shard), (1, left.id));
+    assert!(told[0].replica.0 >= third.0, "no later id was ever given");
 }

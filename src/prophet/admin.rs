@@ -1,7 +1,7 @@
 //! What operators ask for. Refused with the reason, and without a change, where it makes no sense; else it begins, and the
 //! asker looks on.
 
-use super::{Command, Prophet, Ticket, Waiting, checker::Wish, operator::Kind};
+use super::{Command, Prophet, Ticket, Waiting, checker::Wish, cluster::Cluster, operator::Kind, scheduler};
 use crate::{
     types::{Peer, PeerRole, ShardId, StoreId},
     wire::{AdminRequest, ProphetReply, ShardBeat, StoreState},
@@ -128,6 +128,19 @@ impl Prophet {
         }
     }
 
+    /// Why the shard is not being moved to somewhere better.
+    fn why_still(&self, cluster: &Cluster, beat: &ShardBeat) -> String {
+        if let Some(why) = scheduler::unrest(cluster, beat) {
+            return format!("it is not moved for balance or location: {why}");
+        }
+        for (what, kind) in [("leadership", Kind::BalanceLeaders), ("replica", Kind::BalanceShards)] {
+            if let Some(limit) = self.limit_reached(kind) {
+                return format!("no {what} is moved for balance: {limit} operators are under way");
+            }
+        }
+        "it may be moved; as the stores are, nothing would be more even or further apart by moving it".into()
+    }
+
     /// Why the shard is as it is.
     pub(super) fn explain(&self, shard: ShardId) -> Result<Vec<String>, String> {
         let beat = self.beat(shard)?;
@@ -147,6 +160,7 @@ impl Prophet {
         if !self.has_heard_enough() {
             said.push("Prophet's leader is new and waits for heartbeats".into());
         }
+        said.push(self.why_still(&cluster, beat));
         for store in cluster.stores.keys() {
             let score = cluster.score(*store);
             said.push(match cluster.unfit(&beat.route.shard, *store) {

@@ -96,7 +96,7 @@ impl Cluster<'_> {
         let labels = &self.config.location_labels;
         let value = |store: StoreId, name: &str| {
             let labels = self.stores.get(&store).map(|info| &info.labels[..]).unwrap_or_default();
-            labels.iter().find(|(label, _)| label == name).map(|(_, value)| value.clone())
+            labels.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())
         };
         let apart = |other| {
             let same = labels.iter().take_while(|name| value(store, name) == value(other, name)).count();

@@ -3,7 +3,7 @@
 
 use super::{
     Command, Prophet, Waiting,
-    checker::{Verdict, Wish, replicas},
+    checker::{Verdict, Wish, location, replicas},
     cluster::Cluster,
     operator::{Kind, Operator},
     scheduler,
@@ -52,19 +52,37 @@ impl Prophet {
             return;
         }
         let Some(cluster) = self.look() else { return };
-        match replicas::check(&cluster, beat) {
-            Verdict::Fine => drop(self.view.blocked.remove(&shard)),
-            Verdict::Blocked(why) => drop(self.view.blocked.insert(shard, why)),
-            Verdict::Do(wish) if self.view.operators.count(Kind::Repair) >= self.config.repair_limit => {
-                let why = format!("{}; replica-schedule-limit operators are under way", wish.reason);
-                self.view.blocked.insert(shard, why);
-            }
-            Verdict::Do(wish) => {
-                if let Err(why) = self.start(shard, wish) {
-                    self.view.blocked.insert(shard, why);
-                }
-            }
+        let verdict = match replicas::check(&cluster, beat) {
+            Verdict::Fine => location::check(&cluster, beat),
+            trouble => trouble,
+        };
+        let blocked = match verdict {
+            Verdict::Fine => None,
+            Verdict::Blocked(why) => Some(why),
+            Verdict::Do(wish) => match self.limit_reached(wish.kind) {
+                Some(limit) => Some(format!("{}; {limit} operators are under way", wish.reason)),
+                None => self.start(shard, wish).err(),
+            },
+        };
+        match blocked {
+            Some(why) => drop(self.view.blocked.insert(shard, why)),
+            None => drop(self.view.blocked.remove(&shard)),
         }
+    }
+
+    /// The limit that keeps another operator of this kind from being begun.
+    pub(super) fn limit_reached(&self, kind: Kind) -> Option<&'static str> {
+        let running = |kinds: &[Kind]| kinds.iter().map(|kind| self.view.operators.count(*kind)).sum::<u64>();
+        let (key, limit, running) = match kind {
+            Kind::Repair => ("replica-schedule-limit", self.config.repair_limit, running(&[kind])),
+            Kind::BalanceLeaders => ("leader-schedule-limit", self.config.leader_limit, running(&[kind])),
+            Kind::BalanceShards | Kind::Location => {
+                let both = running(&[Kind::BalanceShards, Kind::Location]);
+                ("resource-schedule-limit", self.config.shard_limit, both)
+            }
+            Kind::Admin => return None,
+        };
+        (running >= limit).then_some(key)
     }
 
     /// Looks at every shard: what is wrong with one may have begun, or become curable, without a word from the shard
@@ -142,9 +160,8 @@ impl Prophet {
             return;
         }
         self.patrol();
-        let limits = [(Kind::BalanceLeaders, self.config.leader_limit), (Kind::BalanceShards, self.config.shard_limit)];
-        for (kind, limit) in limits {
-            for _ in self.view.operators.count(kind)..limit {
+        for kind in [Kind::BalanceLeaders, Kind::BalanceShards] {
+            while self.limit_reached(kind).is_none() {
                 let Some(cluster) = self.look() else { return };
                 let found = match kind {
                     Kind::BalanceLeaders => scheduler::leaders::schedule(&cluster),

@@ -32,6 +32,8 @@ pub enum Kind {
     BalanceLeaders,
     /// Shards are uneven. `resource-schedule-limit`.
     BalanceShards,
+    /// A shard's replicas could be further apart. `resource-schedule-limit`, together with the kind before.
+    Location,
     /// Somebody asked for it. No limit.
     Admin,
 }
@@ -42,6 +44,7 @@ impl fmt::Display for Kind {
             Kind::Repair => "repair",
             Kind::BalanceLeaders => "balance-leaders",
             Kind::BalanceShards => "balance-shards",
+            Kind::Location => "location",
             Kind::Admin => "admin",
         })
     }

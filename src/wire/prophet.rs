@@ -268,7 +268,7 @@ pub enum AdminRequest {
 pub struct OperatorInfo {
     /// The shard.
     pub shard: ShardId,
-    /// What kind of change it is: `repair`, `balance-leaders`, `balance-shards`, `admin`.
+    /// What kind of change it is: `repair`, `balance-leaders`, `balance-shards`, `location`, `admin`.
     pub kind: String,
     /// Its steps in words.
     pub steps: Vec<String>,

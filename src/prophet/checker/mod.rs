@@ -1,5 +1,6 @@
 //! Is this shard as it should be? One file a question; each answers with the one operator that comes next.
 
+pub mod location;
 pub mod replicas;
 
 use super::operator::Kind;

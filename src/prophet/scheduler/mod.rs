@@ -12,10 +12,23 @@ use crate::wire::ShardBeat;
 /// Shares that differ by less than this part of the average are even.
 const TOLERANCE: f64 = 0.03;
 
-/// Whether a shard may be touched for balance's sake: whole, calm and without an operator.
-fn is_calm(cluster: &Cluster, beat: &ShardBeat) -> bool {
+/// Why a shard may not be touched for balance's sake, if it may not: it must be whole, calm and without an operator.
+pub fn unrest(cluster: &Cluster, beat: &ShardBeat) -> Option<String> {
     let shard = &beat.route.shard;
-    let is_whole = shard.peers.len() == cluster.config.max_replicas && shard.voters().count() == shard.peers.len();
-    let is_served = !shard.peers.iter().any(|peer| cluster.view.is_quarantined(shard.id, peer));
-    is_whole && is_served && beat.down.is_empty() && cluster.view.operators.get(shard.id).is_none()
+    let (voters, wanted) = (shard.voters().count(), cluster.config.max_replicas);
+    if shard.peers.len() != wanted || voters != wanted {
+        let learners = shard.peers.len() - voters;
+        return Some(format!("it has {voters} voters and {learners} learners, and {wanted} voters are wanted"));
+    }
+    if let Some(bad) = shard.peers.iter().find(|peer| cluster.view.is_quarantined(shard.id, peer)) {
+        return Some(format!("{} is quarantined", bad.replica));
+    }
+    if let Some((silent, _)) = beat.down.first() {
+        return Some(format!("{silent} is silent"));
+    }
+    cluster.view.operators.get(shard.id).map(|operator| format!("a {} operator is under way", operator.kind))
+}
+
+fn is_calm(cluster: &Cluster, beat: &ShardBeat) -> bool {
+    unrest(cluster, beat).is_none()
 }
