@@ -73,6 +73,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("limits.proposals-pending-max", "1"),
     ("limits.reads-pending-max", "1"),
     ("limits.file-slack-max", r#""1MB""#),
+    ("limits.disk-stall-max", r#""1s""#),
 ];
 
 fn read(text: &str) -> Result<(Config, Vec<Warning>), ConfigError> {

@@ -1,6 +1,6 @@
 //! Runs one node until it is told to stop.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -10,6 +10,9 @@ use crate::{
     env::{Raise, real::RealEnv},
     node::{self, NodeOptions},
 };
+
+/// How long a node that ends waits for its own tasks.
+const ENDING_MAX: Duration = Duration::from_millis(500);
 
 /// Runs the node. Exit code 0 if it was stopped, 1 if it could not start or had to end.
 pub fn serve(args: NodeArgs) -> ExitCode {
@@ -33,8 +36,7 @@ pub fn serve(args: NodeArgs) -> ExitCode {
     let options = NodeOptions { config, http_address: args.addr, shard_capacity: args.shard_capacity };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system has threads");
     let outcome = runtime.block_on(run(options));
-    // Blocking work that hangs on a broken disk must not hold the exit up.
-    runtime.shutdown_background();
+    end(runtime);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -42,6 +44,13 @@ pub fn serve(args: NodeArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Drops what still runs. Its connections close at once, so that others need not wait to find out, also where the
+/// process itself cannot end yet because a thread of it hangs in the kernel; blocking work on a broken disk must not hold
+/// the exit up.
+fn end(runtime: tokio::runtime::Runtime) {
+    runtime.shutdown_timeout(ENDING_MAX);
 }
 
 async fn run(options: NodeOptions) -> Result<(), node::NodeError> {
@@ -65,5 +74,32 @@ pub(super) async fn next_signal() {
         biased;
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a thread that hangs is what is tested")]
+    fn a_thread_that_hangs_does_not_hold_the_end_up_and_connections_close() {
+        use std::io::Read as _;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let mut client = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (served, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                served.readable().await.unwrap();
+                std::future::pending::<()>().await;
+                drop(served);
+            });
+            client
+        });
+        runtime.spawn_blocking(|| std::thread::sleep(Duration::from_secs(3600)));
+        end(runtime);
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "the connection is closed though a thread still hangs");
     }
 }

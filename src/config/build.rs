@@ -123,5 +123,6 @@ fn limits(settings: &Settings) -> Limits {
         proposals_pending_max: settings.count("limits.proposals-pending-max"),
         reads_pending_max: settings.count("limits.reads-pending-max"),
         file_slack_max: settings.number("limits.file-slack-max"),
+        disk_stall_max: settings.duration("limits.disk-stall-max"),
     }
 }

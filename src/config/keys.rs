@@ -211,4 +211,6 @@ pub const KEYS: &[KeyInfo] = &[
         "reads of one store that wait for their read index"),
     key("limits.file-slack-max", r#""64MB""#, Size(1, TB),
         "free bytes of a data file over which it is compacted at the start, if more than half of it is free"),
+    key("limits.disk-stall-max", r#""60s""#, Duration(SECOND, DAY),
+        "a commit that takes longer ends the node, so that others lead what it led"),
 ];

@@ -139,6 +139,7 @@ pub struct Limits {
     pub proposals_pending_max: usize,
     pub reads_pending_max: usize,
     pub file_slack_max: u64,
+    pub disk_stall_max: Duration,
 }
 
 impl Config {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::watchdog::Watch;
 use crate::{
     engine::{Batch, Engine, EngineError},
     env::{Disk, Env, within},
@@ -32,6 +33,13 @@ pub(super) struct Turn<S> {
     pub facts: Vec<Fact>,
 }
 
+/// How a machine is driven.
+pub(super) struct Pace {
+    pub tick_interval: Duration,
+    /// Who looks whether its commits end.
+    pub watch: Watch,
+}
+
 /// Turns `machine` until the inbox is closed. `deliver` carries out what it wants said and looks at it after each
 /// turn.
 pub(super) async fn drive<E: Env, M: Machine>(
@@ -39,7 +47,7 @@ pub(super) async fn drive<E: Env, M: Machine>(
     engine: Engine,
     mut machine: M,
     mut inbox: mpsc::Receiver<M::Input>,
-    tick_interval: Duration,
+    Pace { tick_interval, watch }: Pace,
     mut deliver: impl FnMut(&M, Vec<M::Send>) + Send,
 ) -> Result<(), EngineError> {
     let mut next_tick = env.now() + tick_interval;
@@ -65,7 +73,7 @@ pub(super) async fn drive<E: Env, M: Machine>(
             machine.step(now, M::tick());
         }
         if machine.has_work() {
-            turn(&env, &engine, &mut machine, &mut deliver).await?;
+            turn(&env, &engine, &mut machine, &watch, &mut deliver).await?;
             // Long work comes in slices; whoever shares the thread goes on between them.
             tokio::task::yield_now().await;
         }
@@ -76,6 +84,7 @@ async fn turn<E: Env, M: Machine>(
     env: &E,
     engine: &Engine,
     machine: &mut M,
+    watch: &Watch,
     deliver: &mut (impl FnMut(&M, Vec<M::Send>) + Send),
 ) -> Result<(), EngineError> {
     let mut batch = Batch::new(engine.view()?);
@@ -84,7 +93,9 @@ async fn turn<E: Env, M: Machine>(
     if !batch.is_empty() {
         let bytes = batch.bytes();
         let committer = engine.clone();
+        let underway = watch.begin();
         let committed = env.disk().offload(move || committer.commit(batch)).await;
+        drop(underway);
         if let Err(error) = committed {
             env.observe(&Fact::Disk(DiskFact::Failed(error.to_string())));
             return Err(error);

@@ -4,7 +4,7 @@
 //! Invariants:
 //! - the boot number is raised and durable before the first byte is sent;
 //! - a node never founds a cluster after a living one made contact;
-//! - a disk error ends the node: what is not durable must not be said.
+//! - a disk error ends the node, and so does a disk that hangs: what is not durable must not be said.
 
 mod discovery;
 mod dispatch;
@@ -14,6 +14,7 @@ mod heartbeat;
 mod prophet;
 mod start;
 mod store;
+mod watchdog;
 
 pub use start::run;
 
@@ -39,6 +40,9 @@ pub enum NodeError {
     /// The disk failed; nothing is served any more.
     #[error("disk: {0}")]
     Disk(String),
+    /// A commit does not end: the disk hangs, and nothing is served any more.
+    #[error("disk: a commit has not ended for {0:?} (limits.disk-stall-max)")]
+    DiskStalled(std::time::Duration),
     /// This node must not go on under this identity.
     #[error("{0}")]
     Identity(String),

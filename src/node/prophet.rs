@@ -7,9 +7,10 @@ use tokio::sync::{mpsc, watch};
 use super::{
     NodeError,
     discovery::publish,
-    drive::{Machine, Turn, drive},
+    drive::{Machine, Pace, Turn, drive},
     folder::{Folder, open_engine},
     store::Tickets,
+    watchdog::Watch,
 };
 use crate::{
     client::{CallError, Rpc},
@@ -66,6 +67,7 @@ pub(super) struct Seat<E: Env> {
     pub contact: watch::Receiver<Option<Identity>>,
     pub discovery: watch::Sender<Discovery>,
     pub tickets: Tickets,
+    pub watch: Watch,
 }
 
 impl<E: Env> Seat<E> {
@@ -82,14 +84,14 @@ impl<E: Env> Seat<E> {
         let boot = self.identity.get().boot;
         let config = ProphetConfig::new(&self.config);
         let prophet = Prophet::open(self.env.now(), boot, config, self.env.rng(), &engine.view()?)?;
-        let tick = self.config.raft.tick_interval;
+        let pace = Pace { tick_interval: self.config.raft.tick_interval, watch: self.watch };
         let mut status = Default::default();
         let Seat { env, network, tickets, discovery, .. } = self;
         let deliver = move |prophet: &Prophet, sends: Vec<Send>| {
             sends.into_iter().for_each(|send| carry_out(&network, &tickets, send));
             publish(prophet, &mut status, &discovery);
         };
-        Ok(drive(env, engine, prophet, inbox, tick, deliver).await?)
+        Ok(drive(env, engine, prophet, inbox, pace, deliver).await?)
     }
 
     fn own_info(&self) -> MemberInfo {

@@ -11,11 +11,12 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 use super::{
     NodeError, NodeOptions, Stop,
     dispatch::{Dispatcher, Inboxes},
-    drive::drive,
+    drive::{Pace, drive},
     folder::Folder,
     heartbeat::Liaison,
     prophet::Seat,
     store::{Outbox, Tickets},
+    watchdog::Watch,
 };
 use crate::{
     client::{Book, ProphetClient, Router, Rpc},
@@ -224,9 +225,17 @@ impl<E: Env> Parts<E> {
             contact,
             discovery,
             tickets: self.prophet_tickets.clone(),
+            watch: self.watched("Prophet's disk"),
         };
         self.spawn("prophet", seat.run(inbox));
         Ok(())
+    }
+
+    /// Somebody looks from now on whether the commits of one driver end.
+    fn watched(&self, name: &'static str) -> Watch {
+        let watch = Watch::default();
+        self.spawn(name, watch.clone().watch(self.env.clone(), self.config.limits.disk_stall_max));
+        watch
     }
 
     fn start_store(&self) {
@@ -268,9 +277,9 @@ async fn run_store<E: Env>(parts: Parts<E>, liaison: Liaison<E>) -> Result<(), N
     parts.env.spawn("beat shards", liaison.clone().beat_shards(beat_inbox));
     parts.env.spawn("ask Prophet", liaison.clone().ask(ask_inbox));
     parts.spawn("keep house", liaison.keep_house(parts.engine.clone()));
-    let tick = parts.config.raft.tick_interval;
+    let pace = Pace { tick_interval: parts.config.raft.tick_interval, watch: parts.watched("the store's disk") };
     let deliver = move |_: &Store, sends| outbox.deliver(sends);
-    Ok(drive(parts.env, parts.engine, store, inbox, tick, deliver).await?)
+    Ok(drive(parts.env, parts.engine, store, inbox, pace, deliver).await?)
 }
 
 async fn listen<E: Env>(env: &E, address: &str) -> Result<E::Listener, NodeError> {
