@@ -26,7 +26,7 @@ use crate::{
     engine::{Batch, EngineError, Table, View, group_key, stage_key},
     raft::Group,
     shard::KvMachine,
-    types::{Fact, KeyRange, ShardId},
+    types::{Fact, KeyRange},
     wire::{RaftMessage, SnapshotId, SnapshotState, decode, encode},
 };
 
