@@ -106,6 +106,8 @@ pub struct Knobs {
     pub disk_latency: (Duration, Duration),
     /// `[limits] file-slack-max`.
     pub file_slack_max: u64,
+    /// `[limits] disk-stall-max`.
+    pub disk_stall_max: Duration,
     /// How messages between nodes travel.
     pub transport: Transport,
     /// How envelopes travel while no fault says otherwise.
@@ -175,6 +177,7 @@ impl Knobs {
             ),
             // From every start to none: a file is a few hundred kilobytes, and grows by doubling.
             file_slack_max: pick(&mut dice(seed, "slack"), &[1, 256 << 10, 64 << 20]),
+            disk_stall_max: millis(pick(&mut dice(seed, "disk-stall-max"), &[60_000, 60_000, 2000])),
             transport: if net.chance(0.2) { Transport::Streams } else { Transport::Datagrams },
             links: draw_links(&mut net),
             starts: draw_starts(seed, nodes),
@@ -244,7 +247,7 @@ impl Knobs {
              [prophet]\nname = \"{host}\"\nfounding-wait = {founding}\n{membership}{etcd}\
              [prophet.schedule]\nmax-container-down-time = {store_down}\n\
              [prophet.replication]\nmax-replicas = {replicas}\ninitial-split-keys = {splits:?}\n\
-             [limits]\nrequest-deadline = {deadline}\nfile-slack-max = {slack}\n",
+             [limits]\nrequest-deadline = {deadline}\nfile-slack-max = {slack}\ndisk-stall-max = {stall}\n",
             tick = ms(self.tick),
             heartbeat = self.heartbeat_ticks,
             election = self.election_ticks,
@@ -264,6 +267,7 @@ impl Knobs {
             splits = self.split_keys(),
             deadline = ms(self.request_deadline),
             slack = self.file_slack_max,
+            stall = ms(self.disk_stall_max),
         )
     }
 }
@@ -353,10 +357,11 @@ impl fmt::Display for Knobs {
             self.membership_check,
             self.founding_wait
         )?;
+        let (low, high) = self.disk_latency;
         writeln!(
             f,
-            "  disk    {:?} to {:?} an operation, files compacted over {} free bytes",
-            self.disk_latency.0, self.disk_latency.1, self.file_slack_max
+            "  disk    {low:?} to {high:?} an operation, given up after {:?}, files compacted over {} free bytes",
+            self.disk_stall_max, self.file_slack_max
         )?;
         write!(f, "  network {:?}, {}", self.transport, self.links)
     }

@@ -68,6 +68,8 @@ struct Node {
     life: u64,
     stop: Raise,
     lost_folder: bool,
+    /// Its last life ended by itself because its disk stood still.
+    gave_up: bool,
 }
 
 /// The world. Cheap to clone; all clones are one.
@@ -248,7 +250,14 @@ impl World {
         self.end_life(node, life, outcome);
         // What it left running goes with it, from outside of it.
         let world = self.clone();
-        self.0.watcher.spawn(async move { world.bury(node, life) });
+        self.0.watcher.spawn(async move {
+            world.bury(node, life);
+            // A stall that is over already is no reason to stay away.
+            if world.gave_up(node) && world.disk(node).stall().is_some_and(|left| left.is_zero()) {
+                time::sleep(DYING).await;
+                world.restart(node);
+            }
+        });
     }
 
     /// Drops what a life that ended by itself left behind.
@@ -273,11 +282,17 @@ impl World {
         slot.disk.fence();
         self.0.net.kill_node(node, Death::Process);
         let asked = slot.state == State::Stopping;
-        let disk_failed = slot.disk.crashed();
+        let (disk_failed, stall) = (slot.disk.crashed(), slot.disk.stall());
         slot.state = State::Down;
         let told = match outcome {
             Ok(()) if asked => return,
             Err(NodeError::Disk(_)) if disk_failed => return,
+            Err(NodeError::DiskStalled(_)) if stall.is_some() => {
+                slot.gave_up = true;
+                self.0.record.count("nodes that gave up their disk", 1);
+                self.0.record.observer.event(self.now(), format!("node{node} gives up its disk"));
+                return;
+            }
             Err(NodeError::Identity(_)) if slot.lost_folder => {
                 slot.state = State::Gone;
                 return;
@@ -339,6 +354,11 @@ impl World {
         slot.revive();
         drop(nodes);
         Handle::current().restart(machine);
+    }
+
+    /// Whether `node` is away because its disk stood still for too long.
+    pub fn gave_up(&self, node: usize) -> bool {
+        self.nodes()[node].gave_up
     }
 
     /// Asks `node` to stop in an orderly way. False if it does not run.
@@ -416,12 +436,14 @@ impl Node {
             life: 0,
             stop: Raise::new(),
             lost_folder: false,
+            gave_up: false,
         }
     }
 
     /// Gets ready for a new life.
     fn revive(&mut self) {
         self.disk.revive();
+        self.gave_up = false;
         self.state = State::Up;
         self.life += 1;
         self.stop = Raise::new();

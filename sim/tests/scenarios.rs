@@ -107,6 +107,18 @@ fn a_leaders_disk_stands_still() {
     must_hold(busy(24), repeated(secs(6), secs(5), 4, stall), Kind::DiskStall, 3);
 }
 
+/// 24, for longer than `disk-stall-max`: the node gives up, others lead at once, nothing is acknowledged by it meanwhile,
+/// and it is taken back when it is started again. Seen to fail when nobody watches the driver's commits.
+#[test]
+fn a_disk_that_hangs_ends_its_node() {
+    for seed in [124, 125] {
+        let knobs = Knobs { disk_stall_max: secs(2), ..busy(seed) };
+        let stall = |n| Fault::DiskStall { node: Target::Leader(n as u64), lasts: secs(8) };
+        let report = must_hold(knobs, repeated(secs(6), secs(11), 2, stall), Kind::DiskStall, 2);
+        assert_eq!(report.counters.get("nodes that gave up their disk"), 2, "{report}");
+    }
+}
+
 /// All nodes may start at once, in any order; late ones are waited for.
 #[test]
 fn nodes_start_in_any_order() {

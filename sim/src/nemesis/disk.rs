@@ -16,6 +16,10 @@ pub async fn stall(world: &World, kind: Kind, node: Target, lasts: Duration) -> 
     world.disk(node).stall_for(lasts);
     world.record().fault(kind, world.now(), &format!("node{node} for {lasts:?}"));
     sleep(lasts).await;
+    // Whoever runs it gave it another disk.
+    if world.gave_up(node) {
+        world.restart(node);
+    }
     Struck::Yes
 }
 

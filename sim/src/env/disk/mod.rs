@@ -32,6 +32,12 @@ pub use file::SimFile;
 use self::machine::{Machine, Operation};
 use super::{Trace, dice, time};
 
+/// A stall counts as the reason for what happens within this time after it.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// How often what waits for a stall looks whether it is over.
+const GLANCE: Duration = Duration::from_millis(20);
+
 /// What a disk went through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -128,7 +134,8 @@ impl SimDisk {
     /// Takes back what was armed and has not happened, a stall too.
     pub fn disarm(&self) {
         let mut machine = self.machine();
-        (machine.crash_in, machine.error_in, machine.stalled_until) = (None, None, 0);
+        (machine.crash_in, machine.error_in) = (None, None);
+        machine.stalled_until = machine.stalled_until.min(machine.now());
     }
 
     /// Whether power was lost inside an operation, since the last [`Self::revive`].
@@ -142,6 +149,14 @@ impl SimDisk {
         let until = machine.now() + duration.as_nanos() as u64;
         machine.stalled_until = machine.stalled_until.max(until);
         machine.trace.note(machine.now(), machine.node, "disk stalls until {}", [until]);
+    }
+
+    /// For how long it still stands still; none where it did not stand still until a moment ago.
+    pub fn stall(&self) -> Option<Duration> {
+        let machine = self.machine();
+        let (until, now) = (machine.stalled_until, machine.now());
+        let is_recent = until > 0 && until + MOMENT.as_nanos() as u64 > now;
+        is_recent.then(|| Duration::from_nanos(until.saturating_sub(now)))
     }
 
     /// How long a sync takes.
@@ -185,7 +200,8 @@ impl SimDisk {
             if stalled_until <= time::now().expect("still inside") {
                 return;
             }
-            at = stalled_until;
+            // The stall may be ended early.
+            at = stalled_until.min(time::now().expect("still inside") + GLANCE.as_nanos() as u64);
         }
     }
 }
