@@ -9,8 +9,10 @@
 //!   copies of one envelope;
 //! - `order S learner|voter|remove|again|drop T [conf_ver]`: Prophet wants of the first shard a learner on store T, a
 //!   voter, none; a learner under a new id, or not that one;
-//! - `damage S row|entry|applied`: on the disk of store S, the first shard's row does not decode, or an entry of its log,
-//!   or its applied index is one that cannot be; to be seen after a restart;
+//! - `damage S row|entry|applied|install|snapshot`: on the disk of store S, the first shard's row does not decode, or an
+//!   entry of its log, or its applied index is one that cannot be, or its installation does not decode, or what raft is to
+//!   take at the end of it; to be seen after a restart;
+//! - `left S`: what there is on the disk of store S;
 //! - `slow S`: that store turns no more by itself; `turn S N`: it makes N turns; `quick S`: by itself again;
 //! - `lose N`: the next chunk N of a snapshot is lost; `deaf N`: no acknowledgement of N chunks or more arrives any more, and
 //!   `hearing`: they do again; `overtake`: the next two chunks that travel together change places;
@@ -26,8 +28,8 @@ use matrixkv::{
     store::{Input, Origin, Send, Store, StoreConfig, Ticket},
     types::{Boot, Epoch, Fact, Instant, KeyRange, NodeToken, Peer, PeerRole, ReplicaId, Rng, Shard, ShardId, StoreId},
     wire::{
-        DataReply, DataRequest, Op, RaftMessage, Refusal, ShardOrder, ShardStep, SnapshotAck, SnapshotState,
-        StoreOrders, encode,
+        DataReply, DataRequest, Op, RaftMessage, Refusal, ShardOrder, ShardStep, SnapshotAck, SnapshotId,
+        SnapshotState, StoreOrders, decode, encode,
     },
 };
 use protobuf::Message as _;
@@ -106,6 +108,7 @@ impl Cluster {
             "shard" => self.create((1..words.len()).map(number).collect(), said),
             "halves" => self.halve((1..words.len()).map(number).collect(), said),
             "damage" => self.damage(number(1), words[2]),
+            "left" => self.left(number(1), said),
             "tick" => {
                 for _ in 0..number(1) {
                     (2..words.len()).for_each(|i| self.input(number(i), Input::Tick, said));
@@ -189,9 +192,28 @@ impl Cluster {
                 let row = GroupRow { applied: row.truncated - 1, ..row };
                 batch.put(Table::Group, group_key(SHARD), encode(&row).into());
             }
+            "install" => batch.put(Table::Install, group_key(SHARD), rubbish),
+            "snapshot" => {
+                let row = batch.get(Table::Install, &group_key(SHARD)).unwrap().expect("it is being installed");
+                // As the store writes it: raft's message, which snapshot it is, where its rows are, how far it is.
+                let (mut head, id, stage, is_cleared): (RaftMessage, SnapshotId, u64, bool) = decode(&row).unwrap();
+                let mut inner = raft::eraftpb::Message::parse_from_bytes(&head.message).unwrap();
+                inner.mut_snapshot().data = rubbish;
+                head.message = inner.write_to_bytes().unwrap().into();
+                batch.put(Table::Install, group_key(SHARD), encode(&(head, id, stage, is_cleared)).into());
+            }
             other => panic!("no such damage: {other}"),
         }
         engine.commit(batch).unwrap();
+    }
+
+    fn left(&self, id: u64, said: &mut String) {
+        let view = self.nodes[&id].engine.view().unwrap();
+        let count = |table| view.scan(table, &[], &[]).unwrap().count();
+        let [replicas, log, installs, stages, data] =
+            [Table::Group, Table::Log, Table::Install, Table::Stage, Table::Data].map(count);
+        writeln!(said, "  {id} has {replicas} replicas, {log} entries, {installs} installations").unwrap();
+        writeln!(said, "  {id} has {data} rows, and {stages} put aside").unwrap();
     }
 
     fn create(&mut self, on: Vec<u64>, said: &mut String) {

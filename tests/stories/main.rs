@@ -55,4 +55,6 @@ stories! {
     a_damaged_entry_costs_one_replica
     a_contradiction_costs_one_replica
     an_unreadable_row_waits_to_be_told_which_it_was
+    a_damaged_replica_takes_its_installation_along
+    an_installation_that_raft_cannot_end_is_not_over
 }
