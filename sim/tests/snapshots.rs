@@ -27,16 +27,17 @@ fn the_receiver_of_a_snapshot_crashes_at_every_step() {
         let plan = (0..11).fold(Plan::empty(LENGTH), |plan, n| {
             let (node, down) = (Target::Node(1), millis(100));
             let away = secs(4) + secs(3) * n;
-            let while_it_comes = Fault::ArmedCrash { node, operation: u64::from(8 + 5 * n), down };
+            let in_operation = |operation| Fault::ArmedCrash { node, operation, down };
             let delay = Duration::from_micros(300) * (n * n);
             let (moment, harm) = (Moment::Installing, Harm::PowerLoss);
             let while_it_is_installed = Fault::AtMoment { moment, delay, harm, lasts: down };
             plan.with(away, Fault::Kill { node, down: millis(1200) })
-                .with(away + millis(1220), while_it_comes)
-                .with(away + millis(1230), while_it_is_installed)
+                .with(away + millis(1220), in_operation(u64::from(3 + 2 * n)))
+                .with(away + millis(1500), in_operation(u64::from(4 + 3 * n)))
+                .with(away + millis(1510), while_it_is_installed)
         });
         let report = must_hold(Knobs { chunks_max, ..chunky(seed) }, plan);
-        assert!(report.counters.faults(Kind::ArmedCrash) >= 5, "{report}");
+        assert!(report.counters.faults(Kind::ArmedCrash) >= 10, "{report}");
         assert!(report.counters.faults(Kind::AtMoment) >= 2, "{report}");
         at_least(&report, "snapshots installed", 4);
         at_least(&report, "snapshot chunks", 60);
@@ -48,18 +49,18 @@ fn the_receiver_of_a_snapshot_crashes_at_every_step() {
 /// taken whatever snapshot it is of, and when every snapshot is held to be needed.
 #[test]
 fn a_snapshot_is_overtaken() {
-    for (seed, chunk_bytes, chunks) in [(33, 64, 25), (133, 64, 25), (233, 1 << 20, 2)] {
+    for (seed, chunk_bytes, chunks) in [(33, 64, 40), (133, 64, 40), (233, 1 << 20, 2)] {
         let knobs = Knobs { chunk_bytes, ..chunky(seed) };
         let links =
             Links { latency: (millis(1), millis(20)), loss: 0.05, duplicate: 0.3, late: 0.3, late_by: millis(700) };
-        let storm = Fault::Links { kind: Kind::Reorder, links, lasts: secs(26) };
-        let plan = (0..8).fold(Plan::empty(LENGTH).with(secs(4), storm), |plan, n| {
-            let at = secs(4) + millis(3200) * n;
+        let storm = Fault::Links { kind: Kind::Reorder, links, lasts: secs(29) };
+        let plan = (0..12).fold(Plan::empty(LENGTH).with(secs(4), storm), |plan, n| {
+            let at = secs(4) + millis(2400) * n;
             let node = Target::Node(n as usize % 3);
-            let plan = plan.with(at, Fault::Kill { node, down: millis(2600) });
+            let plan = plan.with(at, Fault::Kill { node, down: millis(1800) });
             let node = (n as usize + 2) % 3;
-            let plan = plan.with(at + millis(2700), Fault::Move { what: Move::Leader, group: n.into(), node });
-            plan.with(at + millis(2900), Fault::Isolate { node: Target::Leader(n.into()), lasts: millis(900) })
+            let plan = plan.with(at + millis(1900), Fault::Move { what: Move::Leader, group: n.into(), node });
+            plan.with(at + millis(2000), Fault::Isolate { node: Target::Leader(n.into()), lasts: millis(300) })
         });
         let report = must_hold(knobs, plan);
         at_least(&report, "snapshots installed", 4);

@@ -29,7 +29,7 @@ fn a_follower_that_the_log_has_left_behind() {
 }
 
 /// 35, R, L, D: a leader is killed when it has proposed a split, while that is committed, and when it has applied it; again
-/// and again, under load. Seen to fail with the planted bug `drop-epoch-check`, and when a leader that was removed leads on.
+/// and again, under load. Seen to fail with the planted bug `drop-epoch-check`.
 #[test]
 fn leaders_die_while_their_shards_split() {
     let moments = [Moment::Proposed, Moment::Applied];
@@ -104,7 +104,6 @@ fn splits_in_quick_succession_while_replicas_move() {
 /// fail with the planted bug `drop-range-check-of-reads`.
 #[test]
 fn a_read_waits_while_its_shard_is_split() {
-    let mut stalls = 0;
     for seed in 390..394 {
         let quick = crowd(splitting(seed));
         let knobs = Knobs { tick: millis(40), election_ticks: 8, request_deadline: secs(5), ..quick };
@@ -113,8 +112,7 @@ fn a_read_waits_while_its_shard_is_split() {
             let lasts = election * (11 + n % 8) / 10;
             at_moment(Moment::Proposed, Duration::from_micros(100) * (n % 4), Harm::DiskStall, lasts)
         };
-        let report = must_hold(knobs, repeated(secs(3), millis(1000), 16, stall));
-        stalls += report.counters.faults(Kind::AtMoment);
+        let report = must_hold(knobs, repeated(secs(2), millis(600), 24, stall));
+        assert!(report.counters.faults(Kind::AtMoment) >= 4, "{report}");
     }
-    assert!(stalls >= 12, "{stalls} stalls");
 }
