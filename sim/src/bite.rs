@@ -13,7 +13,7 @@ use crate::{
 
 /// The invariants that a bug breaks: what finds it must be one of them, since a crash by accident proves little.
 pub fn expected(bug: Bug) -> &'static [Invariant] {
-    use Invariant::{Applied, Converged, Durable, Election, Linearizable, LogMatching, Ranges};
+    use Invariant::{Applied, Converged, Durable, Election, Linearizable, LogMatching, Quarantined, Ranges};
     match bug {
         // What was not synced is gone after a power cut: acknowledged entries, votes, or a log behind its own data.
         Bug::SkipSync => &[Linearizable, Durable, LogMatching, Applied, Election],
@@ -24,9 +24,9 @@ pub fn expected(bug: Bug) -> &'static [Invariant] {
         Bug::ApplyTwice => &[Applied, Linearizable],
         Bug::RetryUnknown => &[Linearizable],
         Bug::ProposeDoubled => &[Linearizable],
-        // Two clusters under the same names: both elect, and each serves its own data.
-        // A write lands in rows that another shard counts, or a membership goes where its decider did not mean it.
-        Bug::DropEpochCheck => &[Applied, Linearizable, Durable, Ranges, LogMatching],
+        // A write lands in rows that another shard counts, or a membership goes where its decider did not mean it. A shard
+        // whose counts cannot be is put out of service at its next split.
+        Bug::DropEpochCheck => &[Applied, Linearizable, Durable, Ranges, LogMatching, Quarantined],
         Bug::DropRangeCheck | Bug::ReadAfterRemoval => &[Linearizable, Durable],
         Bug::HonourAnyDestroy | Bug::ObeyUnknown => &[Ranges, Durable, Linearizable, Election],
         Bug::SnapshotIndex => &[Applied, LogMatching],
@@ -35,6 +35,7 @@ pub fn expected(bug: Bug) -> &'static [Invariant] {
         Bug::GiveIdTwice => &[Ranges, Applied, Election, LogMatching],
         Bug::LingeringLearner => &[Converged],
         Bug::DownFromSaved => &[Converged],
+        // Two clusters under the same names: both elect, and each serves its own data.
         Bug::FoundTwice => &[Ranges, Linearizable, Durable, Election, LogMatching, Applied],
     }
 }

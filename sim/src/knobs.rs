@@ -49,6 +49,21 @@ pub enum Transport {
     Streams,
 }
 
+/// What the clients' keys look like. All of them are ascending by index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyShape {
+    /// A letter and a number.
+    Short,
+    /// Equal in the first kilobyte.
+    Alike,
+    /// They begin with what JSON, URLs and terminals make something of, or with more than one byte a character.
+    Odd,
+}
+
+/// How [`KeyShape::Odd`] ones begin, ascending.
+const ODD: [&str; 14] =
+    ["\0", "\n", " ", "\"", "%2F", "&k=", "+", "../", "=", "\\u0000", "\u{e9}", "\u{20ac}", "\u{ffff}", "\u{1f980}"];
+
 /// What a seed decides before the run.
 #[derive(Clone, Debug)]
 pub struct Knobs {
@@ -64,6 +79,8 @@ pub struct Knobs {
     pub shard_capacity: u64,
     /// Keys that the clients use.
     pub keys: usize,
+    /// What they look like.
+    pub key_shape: KeyShape,
     /// Bytes of the longest value.
     pub value_bytes_max: usize,
     /// How strongly clients prefer the first keys: 1 is not at all.
@@ -152,6 +169,10 @@ impl Knobs {
             shards: world.between(1, 8).min(keys as u64) as usize,
             shard_capacity: pick(&mut split, &[16, 64, 256, 1024, 8192, 64 << 20]),
             keys,
+            key_shape: pick(
+                &mut dice(seed, "key-shape"),
+                &[KeyShape::Short, KeyShape::Short, KeyShape::Short, KeyShape::Short, KeyShape::Alike, KeyShape::Odd],
+            ),
             value_bytes_max: pick(&mut load, &[24, 24, 200, 4000]),
             skew: pick(&mut load, &[1, 2, 3]),
             think_max: millis(pick(&mut load, &[20, 60, 200])) * if crowd { 8 } else { 1 },
@@ -187,7 +208,11 @@ impl Knobs {
     /// The clients' keys, ascending.
     pub fn key(&self, index: usize) -> String {
         assert!(index < self.keys, "key {index} of {}", self.keys);
-        format!("k{index:03}")
+        match self.key_shape {
+            KeyShape::Short => format!("k{index:03}"),
+            KeyShape::Alike => format!("{:k<1024}{index:03}", ""),
+            KeyShape::Odd => format!("{}{index:03}", ODD[index * ODD.len() / self.keys]),
+        }
     }
 
     /// The keys at which the first shard is cut.
@@ -246,7 +271,7 @@ impl Knobs {
              shard-heartbeat-duration = {shard_beat}\nstore-heartbeat-duration = {store_beat}\n\
              [prophet]\nname = \"{host}\"\nfounding-wait = {founding}\n{membership}{etcd}\
              [prophet.schedule]\nmax-container-down-time = {store_down}\n\
-             [prophet.replication]\nmax-replicas = {replicas}\ninitial-split-keys = {splits:?}\n\
+             [prophet.replication]\nmax-replicas = {replicas}\ninitial-split-keys = {splits}\n\
              [limits]\nrequest-deadline = {deadline}\nfile-slack-max = {slack}\ndisk-stall-max = {stall}\n",
             tick = ms(self.tick),
             heartbeat = self.heartbeat_ticks,
@@ -264,7 +289,8 @@ impl Knobs {
             store_down = ms(self.store_down_time),
             check = ms(self.membership_check),
             replicas = self.replicas(),
-            splits = self.split_keys(),
+            // What JSON escapes, TOML reads alike.
+            splits = serde_json::json!(self.split_keys()),
             deadline = ms(self.request_deadline),
             slack = self.file_slack_max,
             stall = ms(self.disk_stall_max),
@@ -332,8 +358,14 @@ impl fmt::Display for Knobs {
         )?;
         writeln!(
             f,
-            "  load    {} clients, {} keys (skew {}), values to {} bytes, think to {:?}, deadline {:?}",
-            self.clients, self.keys, self.skew, self.value_bytes_max, self.think_max, self.request_deadline
+            "  load    {} clients, {} keys ({:?}, skew {}), values to {} bytes, think to {:?}, deadline {:?}",
+            self.clients,
+            self.keys,
+            self.key_shape,
+            self.skew,
+            self.value_bytes_max,
+            self.think_max,
+            self.request_deadline
         )?;
         writeln!(
             f,
@@ -393,6 +425,15 @@ mod tests {
                 assert_eq!(config.prophet.prophet_node, node < PROPHET_NODES);
                 assert_eq!(config.join_addresses().is_empty(), node == 0 || node >= PROPHET_NODES);
             }
+        }
+    }
+
+    #[test]
+    fn keys_of_every_shape_ascend() {
+        for key_shape in [KeyShape::Short, KeyShape::Alike, KeyShape::Odd] {
+            let knobs = Knobs { key_shape, keys: 30, ..Knobs::draw(1) };
+            let keys: Vec<_> = (0..30).map(|index| knobs.key(index)).collect();
+            assert!(keys.is_sorted_by(|before, after| before < after), "{keys:?}");
         }
     }
 

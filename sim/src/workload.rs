@@ -16,6 +16,7 @@ use matrixkv::{
     http::client::{Connection, RequestError},
     types::Rng,
 };
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
     env::SimEnv,
@@ -98,7 +99,8 @@ impl Client {
             if !matches!(told, Told::Done(_)) {
                 sleep(self.rng.duration(BACK_OFF.0, BACK_OFF.1)).await;
             }
-            sleep(self.rng.duration(Duration::ZERO, self.world.knobs().think_max)).await;
+            let pause = self.rng.duration(Duration::ZERO, self.world.knobs().think_max);
+            self.world.think(pause).await;
         }
     }
 
@@ -201,12 +203,13 @@ impl Client {
 
 impl Ask {
     fn request(&self) -> (&'static str, String, Vec<u8>) {
+        let key = &self.key;
         match self.f {
-            Function::Get => ("GET", format!("/get?key={}", self.key), Vec::new()),
-            Function::Delete => ("POST", "/delete".into(), format!("{{\"key\":\"{}\"}}", self.key).into_bytes()),
+            Function::Get => ("GET", format!("/get?key={}", utf8_percent_encode(key, NON_ALPHANUMERIC)), Vec::new()),
+            Function::Delete => ("POST", "/delete".into(), serde_json::json!({ "key": key }).to_string().into_bytes()),
             _ => {
                 let value = self.value.as_deref().unwrap_or_default();
-                let body = serde_json::json!({ "key": self.key, "value": value });
+                let body = serde_json::json!({ "key": key, "value": value });
                 ("POST", "/set".into(), body.to_string().into_bytes())
             }
         }

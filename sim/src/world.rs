@@ -25,6 +25,7 @@ use matrixkv::{
     node::{self, NodeError, NodeOptions},
     types::{Fact, ShardId},
 };
+use tokio::sync::Notify;
 
 use crate::{
     check::{Invariant, down},
@@ -85,6 +86,8 @@ struct Inner {
     nodes: Mutex<Vec<Node>>,
     /// The machine from which the run looks at the cluster.
     watcher: NodeHandle,
+    /// Wakes all clients that think.
+    rush: Notify,
 }
 
 impl World {
@@ -95,7 +98,8 @@ impl World {
         let nodes = (0..knobs.nodes).map(|node| Node::new(&knobs, node, &trace)).collect();
         let watcher = client_machine(knobs.clients + READERS);
         let (began, nodes) = (time::Instant::now(), Mutex::new(nodes));
-        World(Arc::new(Inner { knobs, net, trace, record, began, nodes, watcher }))
+        let rush = Notify::new();
+        World(Arc::new(Inner { knobs, net, trace, record, began, nodes, watcher, rush }))
     }
 
     fn nodes(&self) -> MutexGuard<'_, Vec<Node>> {
@@ -125,6 +129,17 @@ impl World {
     /// Resolves at `at` since the start of the run.
     pub async fn sleep_until(&self, at: Duration) {
         time::sleep(at.saturating_sub(self.now())).await;
+    }
+
+    /// Sleeps for this long, or until the next [`Self::rush`].
+    pub async fn think(&self, pause: Duration) {
+        // Whichever comes first; that it was the time is no error here.
+        let _ = time::timeout(pause, self.0.rush.notified()).await;
+    }
+
+    /// All clients that think have thought enough.
+    pub fn rush(&self) {
+        self.0.rush.notify_waiters();
     }
 
     /// The disk of `node`.

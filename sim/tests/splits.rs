@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use matrixkv_sim::{
-    knobs::{Knobs, Links},
+    knobs::{KeyShape, Knobs, Links},
     plan::{Fault, Harm, Kind, Moment, Move, Target},
 };
 use support::*;
@@ -114,5 +114,24 @@ fn a_read_waits_while_its_shard_is_split() {
         };
         let report = must_hold(knobs, repeated(secs(2), millis(600), 24, stall));
         assert!(report.counters.faults(Kind::AtMoment) >= 4, "{report}");
+    }
+}
+
+/// R, A, L: keys that are equal in their first kilobyte, odd keys, and values from nothing to 60 KB, in shards that may hold
+/// 16 bytes: each key ends in a shard of its own, and leaders die on the way. (What decides where to split is tested on real
+/// processes, in `tests/cluster/splits.rs`.) Seen to fail with the planted bug `drop-epoch-check`.
+#[test]
+fn shards_of_sixteen_bytes_with_keys_and_values_of_any_kind() {
+    for key_shape in [KeyShape::Alike, KeyShape::Odd] {
+        let knobs = Knobs { shard_capacity: 16, value_bytes_max: 60_000, key_shape, ..splitting(16) };
+        let knobs = Knobs { think_max: millis(400), request_deadline: secs(5), skew: 1, ..knobs };
+        let kill = |n: u32| Fault::Kill { node: Target::Leader(u64::from(n) * 5), down: millis(700) };
+        let mut plan = repeated(secs(5), secs(3), 6, kill);
+        for n in 0..20 {
+            plan = plan.with(millis(2000 + 300 * n), Fault::Rush { moment: Moment::Proposed, delay: Duration::ZERO });
+        }
+        let report = must_hold(knobs, plan);
+        at_least(&report, "shards at the end", 20);
+        at_least(&report, "fault rush", 10);
     }
 }

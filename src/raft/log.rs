@@ -18,7 +18,7 @@ use super::GroupRow;
 use crate::{
     engine::{Batch, EngineError, Table, View, group_key, log_key},
     planted::{Bug, planted},
-    types::ShardId,
+    types::{ReplicaId, ShardId},
 };
 
 /// raft-rs's storage.
@@ -132,9 +132,9 @@ impl Log {
         self.write_hard(batch);
     }
 
-    /// The term of the hard state that was last given to a batch.
-    pub fn term_written(&self) -> u64 {
-        self.hard.term
+    /// Term and vote of the hard state that was last given to a batch.
+    pub fn vote(&self) -> (u64, ReplicaId) {
+        (self.hard.term, ReplicaId(self.hard.vote))
     }
 
     /// raft-rs learnt that more is committed; written with whatever is applied because of it.

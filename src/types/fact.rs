@@ -8,7 +8,7 @@ use super::{ReplicaId, Shard, ShardId, StoreId};
 /// Something that happened inside a raft group, or on the way of a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Fact {
-    /// A replica was opened from disk, or created. `index` and `rolling` are what its disk says.
+    /// A replica was opened from disk, or created. Everything else is what its disk says.
     Opened {
         /// The group.
         shard: ShardId,
@@ -18,6 +18,21 @@ pub enum Fact {
         index: u64,
         /// The rolling hash that was stored with it.
         rolling: u64,
+        /// Its durable term.
+        term: u64,
+        /// Whom it voted for in that term; none if for nobody.
+        vote: ReplicaId,
+    },
+    /// A replica's term, or its vote in that term, is another one, and durable.
+    Voted {
+        /// The group.
+        shard: ShardId,
+        /// The replica.
+        replica: ReplicaId,
+        /// Its term.
+        term: u64,
+        /// Whom it voted for in that term; none if for nobody.
+        vote: ReplicaId,
     },
     /// A replica won an election.
     BecameLeader {

@@ -7,6 +7,7 @@ mod configured;
 mod demo;
 mod limits;
 mod operators;
+mod splits;
 mod starting;
 mod story;
 mod support;

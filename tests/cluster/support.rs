@@ -49,6 +49,8 @@ pub struct Plan {
     pub host: String,
     pub folder: PathBuf,
     pub config: String,
+    /// On the command line, beside address and configuration.
+    pub arguments: Vec<&'static str>,
 }
 
 impl Plan {
@@ -61,7 +63,7 @@ impl Plan {
             "addr-raft = \"{host}:20001\"\naddr-client = \"{host}:20002\"\ndir-data = {data:?}\n{before}\n\
              [prophet]\nname = \"{host}\"\nrpc-addr = \"{host}:10001\"\n{prophet}\n"
         );
-        Plan { host: host.to_owned(), folder, config }
+        Plan { host: host.to_owned(), folder, config, arguments: Vec::new() }
     }
 
     /// A Prophet member: the first if `join` is empty.
@@ -96,6 +98,7 @@ impl Plan {
             .arg(format!("--addr={}", self.address()))
             .arg(format!("--cfg={}", config.display()))
             .arg("--die-with-parent")
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

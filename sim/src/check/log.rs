@@ -50,7 +50,7 @@ impl Logs {
     /// `node` says `fact`.
     pub(super) fn fact(&mut self, node: usize, fact: &Fact) -> Found {
         match *fact {
-            Fact::Opened { shard, replica, index, rolling } => {
+            Fact::Opened { shard, replica, index, rolling, .. } => {
                 let key = (node, shard, replica);
                 self.applied.insert(key, index);
                 // The end may have become durable without being told.
@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn opened(replica: u64, index: u64, rolling: u64) -> Fact {
-        Fact::Opened { shard: SHARD, replica: ReplicaId(replica), index, rolling }
+        Fact::Opened { shard: SHARD, replica: ReplicaId(replica), index, rolling, term: 5, vote: ReplicaId::NONE }
     }
 
     fn invariant(found: Found) -> Option<Invariant> {

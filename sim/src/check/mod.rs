@@ -45,7 +45,7 @@ pub enum Invariant {
     Linearizable,
     /// D: what was acknowledged is there after everything is healed.
     Durable,
-    /// E: at most one leader a term in each group.
+    /// E: at most one leader a term in each group, and no replica goes back on its term or its vote.
     Election,
     /// M: a committed entry never changes.
     LogMatching,
@@ -204,6 +204,7 @@ impl Observer {
         let mut inner = self.lock();
         inner.ranges.lost_folder(node);
         inner.logs.lost_folder(node);
+        inner.elections.lost_folder(node);
     }
 
     /// A replica that was removed and lives on.
@@ -327,6 +328,7 @@ fn worth_telling(fact: &Fact) -> Option<String> {
         Fact::Decision(text) => Some(text.clone()),
         Fact::Disk(matrixkv::types::DiskFact::Failed(why)) => Some(format!("the disk failed: {why}")),
         Fact::Applied { .. }
+        | Fact::Voted { .. }
         | Fact::Staged { .. }
         | Fact::SplitProposed { .. }
         | Fact::HeldDown { .. }

@@ -191,11 +191,15 @@ mod tests {
         assert_eq!(ranges.shards(), 2);
     }
 
+    fn opened(shard: ShardId, replica: ReplicaId) -> Fact {
+        Fact::Opened { shard, replica, index: 5, rolling: 0, term: 5, vote: ReplicaId::NONE }
+    }
+
     #[test]
     fn a_replica_that_was_removed_lingers_until_it_is_destroyed() {
         let mut ranges = Ranges::default();
         let (shard_id, replica) = (ShardId(1), ReplicaId(11));
-        ranges.fact(0, &Fact::Opened { shard: shard_id, replica, index: 5, rolling: 0 });
+        ranges.fact(0, &opened(shard_id, replica));
         ranges.fact(0, &described(shard(1, "", "", 1, 1, &[11, 12])));
         assert_eq!(ranges.lingering(), None);
         ranges.fact(1, &described(shard(1, "", "", 2, 1, &[12])));
@@ -223,6 +227,6 @@ mod tests {
         assert_eq!(ranges.fact(0, &described(shard(1, "", "", 1, 1, &[11]))), None);
         let (shard, replica) = (ShardId(1), ReplicaId(11));
         assert!(ranges.fact(0, &Fact::Destroyed { shard, replica }).is_some(), "a member is destroyed");
-        assert!(ranges.fact(0, &Fact::Opened { shard, replica, index: 5, rolling: 0 }).is_some(), "it comes back");
+        assert!(ranges.fact(0, &opened(shard, replica)).is_some(), "it comes back");
     }
 }

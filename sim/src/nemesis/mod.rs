@@ -100,6 +100,7 @@ impl Strike {
             Fault::Pause { node, lasts } => process::pause(world, kind, *node, *lasts).await,
             Fault::Reset { a, b } => self.network.reset(world, *a, *b).await,
             Fault::AtMoment { moment, delay, harm, lasts } => self.at_moment(*moment, *delay, *harm, *lasts).await,
+            Fault::Rush { moment, delay } => self.rush(*moment, *delay).await,
             Fault::Damage { node, group, what } => damage::damage(world, *node, *group, *what).await,
             Fault::SplitAt { key } => cluster::split_at(world, *key).await,
             Fault::Move { what, group, node } => cluster::move_replica(world, *what, *group, *node).await,
@@ -114,6 +115,17 @@ impl Strike {
             Fault::SlowDisk { node, latency, lasts } => disk::slow(world, *node, *latency, *lasts).await,
         }
     }
+
+    /// Waits for the next such moment, and has all clients ask at once.
+    async fn rush(&self, moment: Moment, delay: Duration) -> Struck {
+        let world = &self.world;
+        let Some(node) = world.record().observer.next_moment(moment).await else { return Struck::Skipped };
+        sleep(delay).await;
+        world.rush();
+        world.record().fault(Kind::Rush, world.now(), &format!("{delay:?} after {moment:?} on node{node}"));
+        Struck::Yes
+    }
+
     /// Waits for the next such moment, and harms the node at which it comes.
     async fn at_moment(&self, moment: Moment, delay: Duration, harm: Harm, lasts: Duration) -> Struck {
         let (world, kind) = (&self.world, Kind::AtMoment);

@@ -62,6 +62,7 @@ impl Kind {
             Kind::DiskStall | Kind::SlowDisk => (0.3, 2),
             Kind::Reset => (0.4, 4),
             Kind::AtMoment => (0.6, 6),
+            Kind::Rush => (0.5, 8),
             Kind::KillLoop | Kind::PowerLossAll => (0.25, 2),
             Kind::SplitAt | Kind::TransferLeader | Kind::AddReplica | Kind::RemoveReplica => (0.4, 4),
             Kind::Drain => (0.3, 2),
@@ -93,6 +94,7 @@ impl Kind {
             }
             Kind::Reset => draw_pair(knobs, rng, |a, b| Fault::Reset { a, b }),
             Kind::AtMoment => draw_at_moment(knobs, rng),
+            Kind::Rush => draw_rush(rng),
             Kind::DiskStall => Fault::DiskStall { node, lasts },
             Kind::SlowDisk => {
                 let latency = Duration::from_millis(rng.between(5, 60));
@@ -154,11 +156,22 @@ fn draw_at_moment(knobs: &Knobs, rng: &mut Rng) -> Fault {
     let moment = moments[rng.below(moments.len() as u64) as usize];
     let harms = [Harm::Kill, Harm::PowerLoss, Harm::Pause, Harm::Isolate, Harm::DiskStall, Harm::DiskStall];
     let harm = harms[rng.below(harms.len() as u64) as usize];
-    let doublings = rng.below(7);
-    let delay = if rng.chance(0.3) { Duration::ZERO } else { Duration::from_micros(rng.between(0, 500 << doublings)) };
+    let delay = draw_soon(rng, 7);
     let about_an_election = knobs.election_timeout() * rng.between(10, 20) as u32 / 10;
     let lasts = if rng.chance(0.5) { about_an_election } else { draw_lasts(rng, 100, 6000) };
     Fault::AtMoment { moment, delay, harm, lasts }
+}
+
+/// Most often while the split is not applied anywhere: whoever asks then does not know of it.
+fn draw_rush(rng: &mut Rng) -> Fault {
+    let moment = if rng.chance(0.8) { Moment::Proposed } else { Moment::Applied };
+    Fault::Rush { moment, delay: draw_soon(rng, 4) }
+}
+
+/// At once, or within half a millisecond and up to so many doublings less one of that.
+fn draw_soon(rng: &mut Rng, doublings: u64) -> Duration {
+    let doublings = rng.below(doublings);
+    if rng.chance(0.3) { Duration::ZERO } else { Duration::from_micros(rng.between(0, 500 << doublings)) }
 }
 
 fn draw_lives(rng: &mut Rng) -> Vec<Duration> {

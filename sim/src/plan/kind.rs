@@ -63,8 +63,10 @@ kinds! {
     Damage = "damage",
     /// An operator splits a shard.
     SplitAt = "split-at",
-    /// Something happens to the leader of a shard that is just being split.
+    /// Something happens to the node at which a certain moment comes.
     AtMoment = "at-moment",
+    /// All clients ask at once when a shard is just being split.
+    Rush = "rush",
     /// An operator moves a leadership.
     TransferLeader = "transfer-leader",
     /// An operator adds a replica.

@@ -231,6 +231,13 @@ pub enum Fault {
         /// How long it lasts.
         lasts: Duration,
     },
+    /// Waits for the next such moment; then all clients that are not waiting for an answer ask at once.
+    Rush {
+        /// Which.
+        moment: Moment,
+        /// How long after it.
+        delay: Duration,
+    },
     /// An operator moves a leadership or a replica.
     Move {
         /// What.
@@ -339,6 +346,7 @@ impl Fault {
             Fault::Split { .. } => Kind::Split,
             Fault::Reset { .. } => Kind::Reset,
             Fault::AtMoment { .. } => Kind::AtMoment,
+            Fault::Rush { .. } => Kind::Rush,
             Fault::Links { kind, .. } => *kind,
             Fault::DiskStall { .. } => Kind::DiskStall,
             Fault::SlowDisk { .. } => Kind::SlowDisk,
@@ -354,7 +362,7 @@ impl Fault {
 
     /// Whether it waits for an occasion, so that nobody knows when it happens.
     pub fn waits(&self) -> bool {
-        matches!(self, Fault::AtMoment { .. })
+        matches!(self, Fault::AtMoment { .. } | Fault::Rush { .. })
     }
 
     /// How long it lasts, as planned.
@@ -366,7 +374,11 @@ impl Fault {
             | Fault::ArmedCrash { down, .. }
             | Fault::EmptyFolder { down } => *down,
             Fault::KillLoop { lives, .. } => lives.iter().sum::<Duration>() * 2,
-            Fault::SplitAt { .. } | Fault::Move { .. } | Fault::Reset { .. } | Fault::Damage { .. } => Duration::ZERO,
+            Fault::SplitAt { .. }
+            | Fault::Move { .. }
+            | Fault::Reset { .. }
+            | Fault::Rush { .. }
+            | Fault::Damage { .. } => Duration::ZERO,
             Fault::PowerLossAll { down } => down.iter().max().copied().unwrap_or_default(),
             Fault::Pause { lasts, .. }
             | Fault::CutPair { lasts, .. }
@@ -414,6 +426,7 @@ impl fmt::Display for Fault {
             Fault::Damage { node, group, what } => write!(f, "{what:?} of replica {group} on {node}")?,
             Fault::SplitAt { key } => write!(f, "at key {key}")?,
             Fault::AtMoment { moment, delay, harm, .. } => write!(f, "{harm:?} {delay:?} after {moment:?}")?,
+            Fault::Rush { moment, delay } => write!(f, "{delay:?} after {moment:?}")?,
             Fault::Move { group, node, .. } => write!(f, "group {group}, node{node}")?,
             Fault::Drain { node, .. } => write!(f, "node{node}")?,
             Fault::EmptyFolder { .. } => write!(f, "node0")?,

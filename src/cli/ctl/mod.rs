@@ -14,6 +14,7 @@ mod verify;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use self::operate::{Asker, Goal};
 use crate::{
@@ -271,7 +272,8 @@ async fn run<E: Env>(env: &E, nodes: &[String], command: CtlCommand) -> End {
             tell(ask(env, nodes, "GET", &format!("/explain?shard={id}"), &[]).await, show::explanation)
         }
         CtlCommand::Scan { start, end, limit } => {
-            let path = format!("/scan?start={}&end={}&limit={limit}", encoded(&start), encoded(&end));
+            let [start, end] = [&start, &end].map(|key| utf8_percent_encode(key, NON_ALPHANUMERIC));
+            let path = format!("/scan?start={start}&end={end}&limit={limit}");
             tell(ask(env, nodes, "GET", &path, &[]).await, show::rows)
         }
         CtlCommand::Split { key, wait } => wait.asker(env, nodes).split(&key).await,
@@ -398,17 +400,5 @@ pub(super) async fn ask_one<E: Env>(
 
 /// `/get?key=...`, percent-encoded.
 pub(super) fn get_path(key: &str) -> String {
-    format!("/get?key={}", encoded(key))
-}
-
-fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(byte as char);
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    format!("/get?key={}", utf8_percent_encode(key, NON_ALPHANUMERIC))
 }

@@ -232,7 +232,9 @@ impl<M: Machine> Group<M> {
         let election_ticks = draw(&mut rng, config.election_ticks);
         let seen = (raft.raft.term, raft.raft.state);
         let mut early = GroupReady::default();
-        early.facts.push(Fact::Opened { shard, replica: row.replica, index: row.applied, rolling: row.rolling });
+        let (replica, index, rolling) = (row.replica, row.applied, row.rolling);
+        let (term, vote) = raft.store().vote();
+        early.facts.push(Fact::Opened { shard, replica, index, rolling, term, vote });
         Ok(Group {
             shard,
             boot,

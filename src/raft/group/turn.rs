@@ -38,7 +38,7 @@ impl<M: Machine> Group<M> {
         out.reads.extend(self.reads.due(applied_in_view));
         // raft-rs lets a leader's messages leave early. A group of one voter leads before its own vote is durable, and
         // after a crash could lead the same term again: then its first messages wait too.
-        let is_vote_durable = ready.hs().is_none_or(|hard| hard.term == self.raft.store().term_written());
+        let is_vote_durable = ready.hs().is_none_or(|hard| hard.term == self.raft.store().vote().0);
         let early = if is_vote_durable { &mut out.now } else { &mut out.after };
         self.send(ready.take_messages(), early);
         self.quieting = false;
@@ -50,8 +50,12 @@ impl<M: Machine> Group<M> {
         }
         self.raft.mut_store().append(ready.take_entries(), batch);
         if let Some(hard) = ready.hs() {
-            let hard = hard.clone();
+            let (hard, before) = (hard.clone(), self.raft.store().vote());
             self.raft.mut_store().set_hard(hard, batch);
+            let (term, vote) = self.raft.store().vote();
+            if (term, vote) != before {
+                out.facts.push(Fact::Voted { shard: self.shard, replica: self.row.replica, term, vote });
+            }
         }
         let mut entries = std::mem::take(&mut self.committed);
         entries.extend(ready.take_committed_entries());
