@@ -93,7 +93,7 @@ struct Run {
 #[derive(Args)]
 struct Bite {
     /// Which seeds to try, as A..B
-    #[arg(long, value_parser = seeds, default_value = "0..200")]
+    #[arg(long, value_parser = seeds, default_value = "0..300")]
     seeds: Range<u64>,
     /// Only this bug
     #[arg(long)]
