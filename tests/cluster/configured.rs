@@ -1,14 +1,8 @@
 //! What a configuration says, seen from outside of a running node.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{Folder, Node, Plan, next_host, single, within};
-
-fn asked(node: &Node, path: &str) -> Value {
-    let answer = node.request("GET", path, b"");
-    assert_eq!(answer.status, 200, "{path}: {answer:?}");
-    serde_json::from_str(&answer.body).unwrap()
-}
+use crate::support::{Folder, Plan, asked, next_host, single, within};
 
 #[test]
 fn a_store_says_what_it_is_labelled_and_how_large_it_is() {

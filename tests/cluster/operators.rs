@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, Node, Plan, next_host, within};
+use crate::support::{Folder, Node, Plan, asked, next_host, within};
 
 /// Short beats, so that what happens is seen soon.
 const BEATS: &str =
@@ -30,12 +30,6 @@ fn cluster(folder: &Folder, stores: usize, replicas: usize) -> Vec<Node> {
         known == stores && whole && !shards(&nodes[0]).is_empty() && shards(&nodes[0]).iter().all(told)
     });
     nodes
-}
-
-fn asked(node: &Node, path: &str) -> Value {
-    let answer = node.request("GET", path, b"");
-    assert_eq!(answer.status, 200, "{path}: {answer:?}");
-    serde_json::from_str(&answer.body).unwrap()
 }
 
 fn shards(node: &Node) -> Vec<Value> {

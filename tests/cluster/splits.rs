@@ -3,7 +3,7 @@
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use crate::support::{Folder, Node, Plan, next_host, within};
+use crate::support::{Folder, Node, Plan, asked, next_host, within};
 
 /// One node whose shards may hold 16 bytes.
 fn tiny_shards(folder: &Folder) -> Node {
@@ -15,13 +15,11 @@ fn tiny_shards(folder: &Folder) -> Node {
 }
 
 fn get(node: &Node, key: &str) -> Value {
-    let answer = node.request("GET", &format!("/get?key={}", utf8_percent_encode(key, NON_ALPHANUMERIC)), b"");
-    serde_json::from_str(&answer.body).unwrap()
+    asked(node, &format!("/get?key={}", utf8_percent_encode(key, NON_ALPHANUMERIC)))
 }
 
 fn starts(node: &Node) -> Vec<String> {
-    let answer: Value = serde_json::from_str(&node.request("GET", "/shards", b"").body).unwrap();
-    let shards = answer["shards"].as_array().cloned().unwrap_or_default();
+    let shards = asked(node, "/shards")["shards"].as_array().cloned().unwrap_or_default();
     let mut starts: Vec<_> = shards.iter().map(|s| s["range"]["start"].as_str().unwrap().to_owned()).collect();
     starts.sort();
     starts
@@ -31,8 +29,7 @@ fn starts(node: &Node) -> Vec<String> {
 fn scanned(node: &Node) -> Vec<String> {
     let (mut keys, mut next) = (Vec::new(), Some(String::new()));
     while let Some(start) = next {
-        let path = format!("/scan?start={}", utf8_percent_encode(&start, NON_ALPHANUMERIC));
-        let page: Value = serde_json::from_str(&node.request("GET", &path, b"").body).unwrap();
+        let page = asked(node, &format!("/scan?start={}", utf8_percent_encode(&start, NON_ALPHANUMERIC)));
         keys.extend(page["rows"].as_array().unwrap().iter().map(|row| row["key"].as_str().unwrap().to_owned()));
         next = page["next"].as_str().map(str::to_owned);
     }

@@ -270,6 +270,13 @@ impl Line {
     }
 }
 
+/// What a node answers to a question, which must be done.
+pub fn asked(node: &Node, path: &str) -> serde_json::Value {
+    let answer = node.request("GET", path, b"");
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    serde_json::from_str(&answer.body).unwrap()
+}
+
 /// Sends a signal, by `kill`'s name of it.
 pub fn signal(name: &str, pid: u32) {
     assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
