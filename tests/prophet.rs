@@ -467,6 +467,34 @@ fn an_operator_ends_at_its_deadline() {
 }
 
 #[test]
+fn an_operator_ends_when_its_new_replica_is_silent() {
+    let mut prophet = Member::found();
+    let ([first, _, _], mut left, right) = three_stores(&mut prophet);
+    prophet.shard_beat(&left, &[]);
+    prophet.shard_beat(&right, &[]);
+    let learner = put(&prophet.shard_beat(&left, &[]));
+    left.peers.push(learner);
+    left.epoch.conf_ver += 1;
+    assert_eq!(put(&prophet.shard_beat(&left, &[])).role, PeerRole::Voter, "it is promoted when it has caught up");
+    // Its store is in use, and does not answer.
+    let route = ShardRoute { leader: left.peers.first().copied(), shard: left.clone(), term: 6 };
+    let silent =
+        |time| ShardBeat { down: vec![(learner.replica, time)], route: route.clone(), caught_up: vec![], size: 0 };
+    let away = config().max_peer_down_time;
+    for (time, ends) in [(away / 2, false), (away, true)] {
+        prophet.ask(1, ProphetRequest::ShardBeats { store: first, beats: vec![silent(time)] });
+        prophet.wait(1);
+        let ProphetReply::Operators { recent, .. } = prophet.ask(10, ProphetRequest::Operators) else { panic!() };
+        let ended = recent.iter().any(|ended| ended.outcome == "cancelled: its new replica is silent");
+        assert_eq!(ended, ends, "{recent:?}");
+    }
+    match prophet.ask(1, ProphetRequest::ShardBeats { store: first, beats: vec![silent(away)] }) {
+        ProphetReply::Shards { orders, .. } => assert_eq!(orders[0].step, ShardStep::Remove(learner), "{orders:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn why_a_shard_is_not_moved_is_explained() {
     let mut prophet = Member::found();
     let (_, mut left, right) = three_stores(&mut prophet);

@@ -47,7 +47,6 @@ impl Cluster<'_> {
     /// Why the shard's replica `peer` cannot stay, if it cannot.
     pub fn trouble(&self, beat: &ShardBeat, peer: &Peer) -> Option<String> {
         let (replica, store) = (peer.replica, peer.store);
-        let silent = beat.down.iter().find(|(down, _)| *down == replica).map(|(_, silent)| *silent);
         match self.state(store) {
             StoreState::Down => Some(format!("{store} is down")),
             StoreState::Removed => Some(format!("{store} is removed")),
@@ -55,7 +54,8 @@ impl Cluster<'_> {
             StoreState::Up if self.view.is_quarantined(beat.route.shard.id, peer) => {
                 Some(format!("{replica} on {store} is quarantined"))
             }
-            StoreState::Up => silent
+            StoreState::Up => beat
+                .silence(replica)
                 .filter(|silent| *silent >= self.config.max_peer_down_time)
                 .map(|silent| format!("{replica} on {store} has been silent for {silent:.1?}")),
         }

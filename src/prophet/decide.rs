@@ -153,6 +153,8 @@ impl Prophet {
             peer if !in_use(peer.store) => Some("cancelled: the store that it fills is not in use any more"),
             // Until the old one there is gone, its store cannot tell it from the new one.
             peer if self.view.is_quarantined_known(shard, peer) => Some("cancelled: its new replica is quarantined"),
+            // A checker may take it away then, and the shard is free for what it needs.
+            peer if self.is_silent(shard, peer.replica) => Some("cancelled: its new replica is silent"),
             _ => None,
         });
         self.view.operators = operators;
@@ -173,6 +175,12 @@ impl Prophet {
                 }
             }
         }
+    }
+
+    /// Whether the shard's leader misses the replica for longer than it may be away.
+    fn is_silent(&self, shard: ShardId, replica: ReplicaId) -> bool {
+        let beat = self.view.shards.get(&shard);
+        beat.and_then(|beat| beat.silence(replica)).is_some_and(|silent| silent >= self.config.max_peer_down_time)
     }
 
     /// Stores that were silent for too long are Down, and those that are back are not. Both are replicated decisions.

@@ -104,6 +104,13 @@ pub struct ShardBeat {
     pub size: u64,
 }
 
+impl ShardBeat {
+    /// For how long the replica has not answered, if the leader misses it.
+    pub fn silence(&self, replica: ReplicaId) -> Option<Duration> {
+        self.down.iter().find(|(down, _)| *down == replica).map(|(_, silent)| *silent)
+    }
+}
+
 /// A question to Prophet. Any member may be asked; one that does not lead says who does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ProphetRequest {
