@@ -9,6 +9,7 @@ use matrixkv::planted::Bug;
 use crate::{
     check::Invariant,
     run::{Options, Report, run},
+    shrink::{self, Case, Progress, Shrunk, shrink},
 };
 
 /// The invariants that a bug breaks: what finds it must be one of them, since a crash by accident proves little.
@@ -51,11 +52,13 @@ pub struct Bite {
     pub tried: u64,
     /// Seeds that failed for another reason than this bug can have.
     pub misfires: Vec<u64>,
+    /// What shrinking left of that run, if it was shrunk.
+    pub left: Option<Shrunk>,
 }
 
 /// Hunts `bug` through `seeds`.
 pub fn hunt(bug: Bug, seeds: Range<u64>, length: Duration) -> Bite {
-    let mut bite = Bite { bug, found_by: None, tried: 0, misfires: Vec::new() };
+    let mut bite = Bite { bug, found_by: None, tried: 0, misfires: Vec::new(), left: None };
     for seed in seeds {
         bite.tried += 1;
         let report = run(Options { bug: Some(bug), ..Options::of_seed(seed, length) });
@@ -71,10 +74,28 @@ pub fn hunt(bug: Bug, seeds: Range<u64>, length: Duration) -> Bite {
     bite
 }
 
+impl Bite {
+    /// Shrinks the run that found it.
+    pub fn shrink(&mut self, options: shrink::Options, tell: &dyn Fn(Progress)) -> Result<(), String> {
+        let Some(report) = &self.found_by else { return Ok(()) };
+        let case = Case { knobs: report.knobs.clone(), plan: report.plan.clone() };
+        self.left = Some(shrink(case, Some(self.bug), options, tell)?);
+        Ok(())
+    }
+
+    fn left(&self) -> String {
+        let Some(Shrunk { smallest, .. }) = &self.left else { return String::new() };
+        let Case { knobs, plan } = &smallest.case;
+        let requests = plan.requests().map_or("all".into(), |requests| requests.to_string());
+        format!("{} faults, {requests} requests, {} nodes", plan.faults.len(), knobs.nodes)
+    }
+}
+
 /// The table of a hunt.
 pub fn table(bites: &[Bite]) -> impl fmt::Display {
     let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN).set_header(["bug", "found by seed", "seeds tried", "invariant", "may break"]);
+    let header = ["bug", "found by seed", "seeds tried", "invariant", "may break", "left after shrinking"];
+    table.load_style(ASCII_MARKDOWN).set_header(header);
     for bite in bites {
         let first = bite.found_by.as_ref().map(|report| (report.knobs.seed, &report.violations[0]));
         table.add_row([
@@ -83,6 +104,7 @@ pub fn table(bites: &[Bite]) -> impl fmt::Display {
             bite.tried.to_string(),
             first.map_or(String::new(), |(_, violation)| violation.invariant.letter().to_owned()),
             expected(bite.bug).iter().map(|invariant| invariant.letter()).collect::<Vec<_>>().join(" "),
+            bite.left(),
         ]);
     }
     table

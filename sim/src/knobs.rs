@@ -9,7 +9,10 @@
 use std::{fmt, time::Duration};
 
 use matrixkv::{config::Config, types::Rng};
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::plan::span;
 
 /// Prophet nodes; each of them is a store too. They are the first nodes.
 pub const PROPHET_NODES: usize = 3;
@@ -26,9 +29,11 @@ pub fn dice(seed: u64, purpose: &str) -> Rng {
 }
 
 /// How envelopes travel between two nodes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Links {
     /// The shortest and the longest time that an envelope usually takes.
+    #[serde(with = "span::pair")]
     pub latency: (Duration, Duration),
     /// The chance that it is lost.
     pub loss: f64,
@@ -37,11 +42,13 @@ pub struct Links {
     /// The chance that it is late, and overtaken by those behind it.
     pub late: f64,
     /// How much later the late ones are at most.
+    #[serde(with = "span")]
     pub late_by: Duration,
 }
 
 /// How messages between nodes travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Transport {
     /// Envelopes one by one, each with a fate of its own.
     Datagrams,
@@ -50,7 +57,8 @@ pub enum Transport {
 }
 
 /// What the clients' keys look like. All of them are ascending by index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum KeyShape {
     /// A letter and a number.
     Short,
@@ -65,7 +73,8 @@ const ODD: [&str; 14] =
     ["\0", "\n", " ", "\"", "%2F", "&k=", "+", "../", "=", "\\u0000", "\u{e9}", "\u{20ac}", "\u{ffff}", "\u{1f980}"];
 
 /// What a seed decides before the run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Knobs {
     /// The seed.
     pub seed: u64,
@@ -86,10 +95,13 @@ pub struct Knobs {
     /// How strongly clients prefer the first keys: 1 is not at all.
     pub skew: u32,
     /// The longest pause of a client between two requests.
+    #[serde(with = "span")]
     pub think_max: Duration,
     /// `[limits] request-deadline`.
+    #[serde(with = "span")]
     pub request_deadline: Duration,
     /// `[raft] tick-interval`.
+    #[serde(with = "span")]
     pub tick: Duration,
     /// `[raft] heartbeat-ticks`.
     pub heartbeat_ticks: u64,
@@ -108,28 +120,37 @@ pub struct Knobs {
     /// `[snapshot] max-concurrency-snap-chunks`.
     pub chunks_max: u64,
     /// `[replication] shard-heartbeat-duration`.
+    #[serde(with = "span")]
     pub shard_heartbeat: Duration,
     /// `[replication] store-heartbeat-duration`.
+    #[serde(with = "span")]
     pub store_heartbeat: Duration,
     /// `[replication] max-peer-down-time`.
+    #[serde(with = "span")]
     pub peer_down_time: Duration,
     /// `[prophet.schedule] max-container-down-time`.
+    #[serde(with = "span")]
     pub store_down_time: Duration,
     /// `[replication] shard-state-check-duration`.
+    #[serde(with = "span")]
     pub membership_check: Duration,
     /// `[prophet] founding-wait`.
+    #[serde(with = "span")]
     pub founding_wait: Duration,
     /// The shortest and the longest time that a disk operation takes.
+    #[serde(with = "span::pair")]
     pub disk_latency: (Duration, Duration),
     /// `[limits] file-slack-max`.
     pub file_slack_max: u64,
     /// `[limits] disk-stall-max`.
+    #[serde(with = "span")]
     pub disk_stall_max: Duration,
     /// How messages between nodes travel.
     pub transport: Transport,
     /// How envelopes travel while no fault says otherwise.
     pub links: Links,
     /// When each node is started for the first time.
+    #[serde(with = "span::many")]
     pub starts: Vec<Duration>,
 }
 
@@ -254,7 +275,8 @@ impl Knobs {
         }
     }
 
-    fn config_text(&self, node: usize) -> String {
+    /// The same as text.
+    pub(crate) fn config_text(&self, node: usize) -> String {
         let host = Self::host(node);
         let ms = |duration: Duration| format!("\"{}ms\"", duration.as_millis());
         let membership = if node < PROPHET_NODES { member_keys() } else { external_keys() };

@@ -16,6 +16,7 @@ pub mod linear;
 pub mod nemesis;
 pub mod plan;
 pub mod run;
+pub mod shrink;
 pub mod sweep;
 pub mod workload;
 pub mod world;

@@ -6,9 +6,13 @@
 //! - an answer is recorded for what it says: 200 is done; 4xx, 503, or a request that never left is "it did not
 //!   happen"; everything else of a write is "nobody knows", and then the client goes on under another process number,
 //!   since its old one may still be busy;
-//! - each client has dice of its own.
+//! - each client has dice of its own, or a script;
+//! - what it asks is recorded as a script that asks the same again.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use madsim::{task::JoinHandle, time::sleep};
 use matrixkv::{
@@ -22,6 +26,7 @@ use crate::{
     env::SimEnv,
     history::{Event, EventType, Function, Value},
     knobs::{Knobs, dice},
+    plan::{Act, Plan, Step},
     run::{DONE, REFUSED, UNKNOWN},
     world::{FIRST_CLIENT, State, World, client_machine},
 };
@@ -58,17 +63,26 @@ struct Client {
     env: SimEnv,
     number: usize,
     process: u64,
-    rng: Rng,
     written: u64,
     connections: BTreeMap<usize, Connection>,
 }
 
-/// Sets all clients to work until `until`.
-pub fn start(world: &World, until: Duration) -> Vec<JoinHandle<()>> {
+/// Where the requests of a client come from.
+enum Source {
+    /// The dice, whether it asked before.
+    Dice(Rng, bool),
+    /// A list.
+    Script(VecDeque<Step>),
+}
+
+/// Sets all clients to work until the plan says that they stop.
+pub fn start(world: &World, plan: &Plan) -> Vec<JoinHandle<()>> {
+    let until = plan.end_at;
     let clients = (0..world.knobs().clients).map(|number| {
         let world = world.clone();
         let machine = client_machine(number);
-        machine.spawn(async move { Client::new(world, number).work(until).await })
+        let source = Source::of(plan, world.knobs(), number);
+        machine.spawn(async move { Client::new(world, number).work(source, until).await })
     });
     clients.collect()
 }
@@ -83,24 +97,66 @@ pub async fn read_all(world: &World, reader: usize, until: Duration) -> Result<(
     reads.await.unwrap_or_else(|error| Err(format!("the reader died: {error}")))
 }
 
+impl Source {
+    fn of(plan: &Plan, knobs: &Knobs, client: usize) -> Self {
+        match &plan.scripts {
+            None => Source::Dice(dice(knobs.seed, &format!("client {client}")), false),
+            Some(scripts) => {
+                let own = scripts.iter().filter(|script| script.client == client);
+                Source::Script(own.flat_map(|script| script.asks.iter().copied()).collect())
+            }
+        }
+    }
+
+    /// What to ask next; `None` when a script is over.
+    fn next(&mut self, knobs: &Knobs, last_was_done: bool) -> Option<Step> {
+        match self {
+            Source::Script(steps) => steps.pop_front(),
+            Source::Dice(rng, asked) => Some(draw(knobs, rng, std::mem::replace(asked, true).then_some(last_was_done))),
+        }
+    }
+}
+
+/// Half of it reads, a fifth of the writes deletes.
+fn draw(knobs: &Knobs, rng: &mut Rng, last_was_done: Option<bool>) -> Step {
+    let (rest, think) = match last_was_done {
+        None => (rng.duration(Duration::ZERO, FIRST_PAUSE_MAX), Duration::ZERO),
+        Some(true) => (Duration::ZERO, rng.duration(Duration::ZERO, knobs.think_max)),
+        Some(false) => (rng.duration(BACK_OFF.0, BACK_OFF.1), rng.duration(Duration::ZERO, knobs.think_max)),
+    };
+    // The least of several throws prefers the first keys.
+    let key = (0..knobs.skew).map(|_| rng.below(knobs.keys as u64)).min().expect("skew is not zero") as usize;
+    let act = match rng.below(10) {
+        0..5 => Act::Get,
+        5 => Act::Delete,
+        _ => Act::Set(rng.between(0, knobs.value_bytes_max as u64) as usize),
+    };
+    Step { rest, think, node: rng.below(knobs.nodes as u64) as usize, act, key }
+}
+
 impl Client {
     fn new(world: World, number: usize) -> Self {
         let env = world.env(FIRST_CLIENT + number);
-        let rng = dice(world.knobs().seed, &format!("client {number}"));
-        Client { world, env, number, process: number as u64, rng, written: 0, connections: BTreeMap::new() }
+        Client { world, env, number, process: number as u64, written: 0, connections: BTreeMap::new() }
     }
 
-    async fn work(mut self, until: Duration) {
-        sleep(self.rng.duration(Duration::ZERO, FIRST_PAUSE_MAX)).await;
-        while self.world.now() < until {
-            let ask = self.draw();
-            let node = self.rng.below(self.world.knobs().nodes as u64) as usize;
-            let told = self.operate(node, &ask).await;
-            if !matches!(told, Told::Done(_)) {
-                sleep(self.rng.duration(BACK_OFF.0, BACK_OFF.1)).await;
+    async fn work(mut self, mut source: Source, until: Duration) {
+        let mut last_was_done = true;
+        while let Some(step) = source.next(self.world.knobs(), last_was_done) {
+            if !step.rest.is_zero() {
+                sleep(step.rest).await;
             }
-            let pause = self.rng.duration(Duration::ZERO, self.world.knobs().think_max);
-            self.world.think(pause).await;
+            if !step.think.is_zero() {
+                self.world.think(step.think).await;
+            }
+            if self.world.now() >= until {
+                return;
+            }
+            let ask = self.ask(&step);
+            let number = self.world.record().asks(self.number, step, self.world.now());
+            let told = self.operate(step.node, &ask).await;
+            self.world.record().answered(number, self.world.now());
+            last_was_done = matches!(told, Told::Done(_));
         }
     }
 
@@ -119,24 +175,18 @@ impl Client {
         Ok(())
     }
 
-    /// What to ask next: half of it reads, a fifth of the writes deletes.
-    fn draw(&mut self) -> Ask {
-        let knobs = self.world.knobs();
-        let keys = knobs.keys as u64;
-        // The least of several throws prefers the first keys.
-        let index = (0..knobs.skew).map(|_| self.rng.below(keys)).min().expect("skew is not zero");
-        let key = knobs.key(index as usize);
-        match self.rng.below(10) {
-            0..5 => Ask { f: Function::Get, key, value: None },
-            5 => Ask { f: Function::Delete, key, value: None },
-            _ => Ask { f: Function::Set, key, value: Some(self.new_value()) },
+    fn ask(&mut self, step: &Step) -> Ask {
+        let key = self.world.knobs().key(step.key);
+        match step.act {
+            Act::Get => Ask { f: Function::Get, key, value: None },
+            Act::Delete => Ask { f: Function::Delete, key, value: None },
+            Act::Set(bytes) => Ask { f: Function::Set, key, value: Some(self.new_value(bytes)) },
         }
     }
 
-    fn new_value(&mut self) -> String {
+    fn new_value(&mut self, length: usize) -> String {
         self.written += 1;
         let name = format!("c{}-{}", self.number, self.written);
-        let length = self.rng.between(0, self.world.knobs().value_bytes_max as u64) as usize;
         format!("{name:.<length$}")
     }
 

@@ -66,6 +66,21 @@ pub enum Invariant {
 }
 
 impl Invariant {
+    /// All of them.
+    pub const ALL: &[Invariant] = &[
+        Invariant::Linearizable,
+        Invariant::Durable,
+        Invariant::Election,
+        Invariant::LogMatching,
+        Invariant::Applied,
+        Invariant::Repeatable,
+        Invariant::Ranges,
+        Invariant::Converged,
+        Invariant::Panic,
+        Invariant::Quarantined,
+        Invariant::Stopped,
+    ];
+
     /// As FAULTS calls it; what FAULTS takes for granted has a word.
     pub fn letter(self) -> &'static str {
         match self {

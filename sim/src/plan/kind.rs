@@ -3,8 +3,8 @@
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
         /// A kind of fault.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        pub enum Kind { $($(#[$doc])* $kind,)* }
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
+        pub enum Kind { $($(#[$doc])* #[serde(rename = $name)] $kind,)* }
 
         impl Kind {
             /// All of them.

@@ -16,11 +16,16 @@
 //! - a fault that meets a node that is already down does nothing, and is counted as skipped.
 
 mod draw;
+pub mod file;
 mod kind;
+pub mod script;
+pub(crate) mod span;
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 pub use kind::Kind;
+pub use script::{Act, Script, Step};
+use serde::{Deserialize, Serialize};
 
 use crate::knobs::Links;
 
@@ -32,7 +37,8 @@ pub const CONTACT_MARGIN: Duration = Duration::from_secs(6);
 pub const EMPTY_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A node that a fault is meant for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Target {
     /// This one.
     Node(usize),
@@ -43,7 +49,8 @@ pub enum Target {
 }
 
 /// What an operator moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Move {
     /// A leadership, to a store.
     Leader,
@@ -54,7 +61,8 @@ pub enum Move {
 }
 
 /// A moment of which the facts tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Moment {
     /// A leader has proposed a split.
     Proposed,
@@ -65,7 +73,8 @@ pub enum Moment {
 }
 
 /// What happens to the node at which it comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Harm {
     /// Its process dies.
     Kill,
@@ -80,7 +89,8 @@ pub enum Harm {
 }
 
 /// What is wrong with the rows of a replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Damage {
     /// The replica's row does not decode: nobody knows which replica it was.
     Row,
@@ -91,13 +101,15 @@ pub enum Damage {
 }
 
 /// One fault.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub enum Fault {
     /// The node is asked to stop, and started again.
     Restart {
         /// Which node.
         node: Target,
         /// How long it is away.
+        #[serde(with = "span")]
         down: Duration,
     },
     /// The process dies; what it gave to the operating system survives.
@@ -105,6 +117,7 @@ pub enum Fault {
         /// Which node.
         node: Target,
         /// How long it is away.
+        #[serde(with = "span")]
         down: Duration,
     },
     /// The process dies again and again, soon after each start.
@@ -112,6 +125,7 @@ pub enum Fault {
         /// Which node.
         node: Target,
         /// How long it lives each time.
+        #[serde(with = "span::many")]
         lives: Vec<Duration>,
     },
     /// The node loses power: unsynced writes are lost, kept or torn.
@@ -119,11 +133,13 @@ pub enum Fault {
         /// Which node.
         node: Target,
         /// How long it is away.
+        #[serde(with = "span")]
         down: Duration,
     },
     /// All nodes lose power at once; each comes back after a time of its own.
     PowerLossAll {
         /// How long each is away.
+        #[serde(with = "span::many")]
         down: Vec<Duration>,
     },
     /// The node loses power inside one of its next disk operations.
@@ -133,6 +149,7 @@ pub enum Fault {
         /// Inside which operation from now.
         operation: u64,
         /// How long it is away.
+        #[serde(with = "span")]
         down: Duration,
     },
     /// The process stands still.
@@ -140,6 +157,7 @@ pub enum Fault {
         /// Which node.
         node: Target,
         /// How long.
+        #[serde(with = "span")]
         lasts: Duration,
     },
     /// Two nodes do not hear each other.
@@ -149,6 +167,7 @@ pub enum Fault {
         /// The other.
         b: usize,
         /// How long.
+        #[serde(with = "span")]
         lasts: Duration,
     },
     /// One node does not hear another, which hears it.
@@ -158,6 +177,7 @@ pub enum Fault {
         /// Who misses them.
         to: usize,
         /// How long.
+        #[serde(with = "span")]
         lasts: Duration,
     },
     /// One node and the others do not hear each other; clients still reach it.
@@ -165,6 +185,7 @@ pub enum Fault {
         /// Which node.
         node: Target,
         /// How long.
+        #[serde(with = "span")]
         lasts: Duration,
     },
     /// Two sides do not hear each other.
@@ -172,6 +193,7 @@ pub enum Fault {
         /// One side; the other nodes are the other one.
         side: Vec<usize>,
         /// How long.
+        #[serde(with = "span")]
         lasts: Duration,
     },
     /// Every connection between two nodes breaks, in the midst of what is under way; it may be made anew at once.
@@ -188,6 +210,7 @@ pub enum Fault {
         /// How envelopes travel meanwhile.
         links: Links,
         /// How long.
+        #[serde(with = "span")]
         lasts: Duration,
     },
     /// No operation of the disk ends.
@@ -195,6 +218,7 @@ pub enum Fault {
         /// Which node.
         node: Target,
         /// How long.
+        #[serde(with = "span")]
         lasts: Duration,
     },
     /// Each operation of the disk takes long.
@@ -202,8 +226,10 @@ pub enum Fault {
         /// Which node.
         node: Target,
         /// How long each operation takes.
+        #[serde(with = "span")]
         latency: Duration,
         /// For how long.
+        #[serde(with = "span")]
         lasts: Duration,
     },
     /// The process dies, one of its replicas is damaged, and it starts again.
@@ -225,10 +251,12 @@ pub enum Fault {
         /// Which.
         moment: Moment,
         /// How long after it.
+        #[serde(with = "span")]
         delay: Duration,
         /// What happens.
         harm: Harm,
         /// How long it lasts.
+        #[serde(with = "span")]
         lasts: Duration,
     },
     /// Waits for the next such moment; then all clients that are not waiting for an answer ask at once.
@@ -236,6 +264,7 @@ pub enum Fault {
         /// Which.
         moment: Moment,
         /// How long after it.
+        #[serde(with = "span")]
         delay: Duration,
     },
     /// An operator moves a leadership or a replica.
@@ -252,21 +281,25 @@ pub enum Fault {
         /// Which node.
         node: usize,
         /// How long.
+        #[serde(with = "span")]
         lasts: Duration,
     },
     /// The first Prophet node comes back with an empty folder. It must refuse to found a second cluster, and stays out.
     EmptyFolder {
         /// How long it is away.
+        #[serde(with = "span")]
         down: Duration,
     },
 }
 
 /// A fault and its moment.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timed {
     /// Since the start of the run.
+    #[serde(with = "span")]
     pub at: Duration,
     /// What happens.
+    #[serde(flatten)]
     pub fault: Fault,
 }
 
@@ -280,11 +313,14 @@ pub struct Quiet {
 }
 
 /// A stretch of time in which every key must be read and written, whatever happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Serving {
     /// Its start.
+    #[serde(with = "span")]
     pub from: Duration,
     /// Its end.
+    #[serde(with = "span")]
     pub until: Duration,
 }
 
@@ -295,6 +331,8 @@ pub struct Plan {
     pub faults: Vec<Timed>,
     /// When progress is demanded although faults go on. Random plans demand none.
     pub serving: Vec<Serving>,
+    /// What the clients ask; without, they throw dice for it.
+    pub scripts: Option<Vec<Script>>,
     /// When everything is healed for good.
     pub heal_at: Duration,
     /// When the clients stop.
@@ -304,7 +342,8 @@ pub struct Plan {
 impl Plan {
     /// A plan without any fault.
     pub fn empty(length: Duration) -> Self {
-        Self { faults: Vec::new(), serving: Vec::new(), heal_at: length * 3 / 4, end_at: length }
+        let (heal_at, end_at) = (length * 3 / 4, length);
+        Self { faults: Vec::new(), serving: Vec::new(), scripts: None, heal_at, end_at }
     }
 
     /// This plan with one more fault, at `at`.
@@ -319,6 +358,11 @@ impl Plan {
         assert!(from < until, "time goes forward");
         self.serving.push(Serving { from, until });
         self
+    }
+
+    /// How many requests it lists, if it lists them.
+    pub fn requests(&self) -> Option<usize> {
+        self.scripts.as_ref().map(|scripts| scripts.iter().map(|script| script.asks.len()).sum())
     }
 
     /// How long the longest fault lasts.
@@ -404,6 +448,32 @@ impl fmt::Display for Target {
     }
 }
 
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let node = text.strip_prefix("node").and_then(|number| number.parse().ok()).map(Target::Node);
+        let leader = text.strip_prefix("leader of group ").and_then(|number| number.parse().ok()).map(Target::Leader);
+        let prophet = (text == "leader of Prophet").then_some(Target::ProphetLeader);
+        let example = "\"node2\", \"leader of group 5\" or \"leader of Prophet\"";
+        node.or(leader).or(prophet).ok_or_else(|| format!("{text:?} is none of {example}"))
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> Self {
+        target.to_string()
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<14} ", self.kind().name())?;
@@ -439,6 +509,9 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Timed { at, fault } in &self.faults {
             writeln!(f, "  {:>9.3}s {fault}", at.as_secs_f64())?;
+        }
+        if let Some(requests) = self.requests() {
+            writeln!(f, "  {requests} requests, one by one")?;
         }
         writeln!(f, "  {:>9.3}s all is healed", self.heal_at.as_secs_f64())?;
         write!(f, "  {:>9.3}s the clients stop", self.end_at.as_secs_f64())

@@ -21,7 +21,7 @@ use madsim::runtime::Runtime;
 use matrixkv::planted::Bug;
 
 pub use counters::{Counters, DONE, REFUSED, UNKNOWN};
-pub use record::Record;
+pub use record::{Asked, Record};
 pub use report::{Report, Verdict};
 
 use crate::{
@@ -100,6 +100,7 @@ fn run_here(options: Options) -> Report {
         violations,
         undecided,
         events,
+        asked: record.take_asked(),
         counters: record.counters(),
         trace_hash: trace.hash(),
         simulated: end.simulated,

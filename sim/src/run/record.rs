@@ -9,8 +9,21 @@ use super::Counters;
 use crate::{
     check::{Invariant, Observer},
     history::Event,
-    plan::Kind,
+    plan::{Kind, Step},
 };
+
+/// What a client asked, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// Which client.
+    pub client: usize,
+    /// What.
+    pub step: Step,
+    /// When it asked.
+    pub began: Duration,
+    /// When it was answered, or gave up; as long as it waits, when it asked.
+    pub ended: Duration,
+}
 
 /// The record of a run. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
@@ -19,6 +32,7 @@ pub struct Record {
     pub observer: Observer,
     counters: Arc<Mutex<Counters>>,
     history: Arc<Mutex<Vec<Event>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -45,6 +59,26 @@ impl Record {
     /// A client asked, or was answered.
     pub fn event(&self, event: Event) {
         lock(&self.history).push(event);
+    }
+
+    /// `client` takes `step` now. The number of the request, for [`Self::answered`].
+    pub fn asks(&self, client: usize, step: Step, now: Duration) -> usize {
+        let mut asked = lock(&self.asked);
+        asked.push(Asked { client, step, began: now, ended: now });
+        asked.len() - 1
+    }
+
+    /// The client does not wait any more.
+    pub fn answered(&self, number: usize, now: Duration) {
+        // It is not there any more if the run is over for a panic.
+        if let Some(asked) = lock(&self.asked).get_mut(number) {
+            asked.ended = now;
+        }
+    }
+
+    /// Takes out what was asked, in the order of asking.
+    pub fn take_asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut *lock(&self.asked))
     }
 
     /// Something must not be.

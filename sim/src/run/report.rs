@@ -3,7 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::Counters;
+use super::{Asked, Counters};
 use crate::{check::Violation, knobs::Knobs, plan::Plan};
 
 /// What became of a run.
@@ -30,6 +30,8 @@ pub struct Report {
     pub undecided: Option<String>,
     /// The last events that matter.
     pub events: Vec<(Duration, String)>,
+    /// What the clients asked.
+    pub asked: Vec<Asked>,
     /// What was counted.
     pub counters: Counters,
     /// The hash of the trace.
@@ -69,8 +71,14 @@ impl Report {
 
     /// The command that shows this run again.
     pub fn replay(&self) -> String {
-        let seconds = self.plan.end_at.as_secs();
-        format!("cargo run --release -p matrixkv-sim -- run --seed {} --seconds {seconds}", self.knobs.seed)
+        let (seed, length) = (self.knobs.seed, self.plan.end_at);
+        let knobs = Knobs::draw(seed);
+        let run = "cargo run --release -p matrixkv-sim -- run";
+        if knobs == self.knobs && Plan::draw(&knobs, length) == self.plan {
+            format!("{run} --seed {seed} --seconds {}", length.as_secs())
+        } else {
+            format!("{run} --plan FILE (this is not what seed {seed} draws)")
+        }
     }
 }
 

@@ -1,4 +1,7 @@
-//! The command line: run a seed, sweep over many, compare runs, check a history, hunt planted bugs.
+//! The command line: run a seed or a plan, sweep over many, compare runs, shrink a failing one, check a history, hunt
+//! planted bugs.
+
+mod plans;
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +14,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use matrixkv_sim::{
     linear,
+    plan::file::PlanFile,
     run::{self, Options, Verdict},
     sweep::Sweep,
 };
@@ -30,8 +34,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run one seed and report
+    /// Run one seed or plan and report
     Run(Run),
+    /// Print the plan of a seed: what `run --plan` reads
+    Plan(plans::Print),
+    /// Make a failing run as small as it still fails
+    Shrink(plans::Shrink),
     /// Run many seeds; exit status 1 if one fails
     Sweep {
         /// Which seeds, as A..B (B is not run)
@@ -70,10 +78,9 @@ enum Command {
 
 #[derive(Args)]
 struct Run {
-    /// The seed
-    #[arg(long)]
-    seed: u64,
-    /// Simulated seconds
+    #[command(flatten)]
+    which: plans::Which,
+    /// Simulated seconds of the seed
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// Write each operation of the clients here, a JSON object a line
@@ -101,12 +108,17 @@ struct Bite {
     /// Simulated seconds of each seed
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Shrink what was found, and write what is left into this folder, a file a bug
+    #[arg(long)]
+    shrink_to: Option<PathBuf>,
 }
 
 /// Does what the command line says; exit status 0 for good, 1 for a finding, 2 for a command that cannot be done.
 pub fn main() -> ExitCode {
     let good = match Cli::parse().command {
         Command::Run(run) => run_one(run),
+        Command::Plan(print) => plans::print(&print),
+        Command::Shrink(shrink) => plans::shrink_one(&shrink),
         Command::Sweep { seeds, jobs, seconds } => Ok(sweep(seeds, jobs, seconds)),
         Command::Twice { seed, seeds, seconds, other_binary } => {
             let seeds = seeds.unwrap_or_else(|| seed.map_or(0..0, |seed| seed..seed + 1));
@@ -139,9 +151,9 @@ fn cores() -> usize {
 
 fn run_one(arguments: Run) -> Result<bool, String> {
     let length = Duration::from_secs(arguments.seconds);
-    let bug = arguments.bug.as_deref().map(bug).transpose()?;
+    let PlanFile { bug, knobs, plan, .. } = arguments.which.load(length, arguments.bug.as_deref())?;
     let (history, trace) = (arguments.history, arguments.trace);
-    let report = run::run(Options { bug, history, trace, ..Options::of_seed(arguments.seed, length) });
+    let report = run::run(Options { bug, history, trace, ..Options::of_plan(knobs, plan) });
     if arguments.hash_only {
         println!("{:016x}", report.trace_hash);
     } else {
@@ -210,10 +222,13 @@ fn bite(options: Bite) -> Result<bool, String> {
     let length = Duration::from_secs(options.seconds);
     let mut bites = Vec::new();
     for bug in bugs {
-        let bite = hunt(bug, options.seeds.clone(), length);
+        let mut bite = hunt(bug, options.seeds.clone(), length);
         match &bite.found_by {
             Some(report) => println!("{}: {}", bug.name(), report.violations[0]),
             None => println!("{}: not found; other failures in seeds {:?}", bug.name(), bite.misfires),
+        }
+        if let Some(folder) = &options.shrink_to {
+            plans::shrink_bite(&mut bite, folder)?;
         }
         bites.push(bite);
     }

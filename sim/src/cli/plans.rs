@@ -1,0 +1,186 @@
+//! Plans as files: print one, run one, shrink a failing one.
+
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use matrixkv::planted::Bug;
+use matrixkv_sim::{
+    bite::Bite,
+    knobs::Knobs,
+    plan::{Plan, Script, file::PlanFile},
+    run::{Options, run},
+    shrink::{self, Case, Progress, Shrunk, shrink},
+};
+
+/// Where regressions are kept, seen from the root of the repository.
+const REGRESSIONS: &str = "sim/tests/regressions";
+
+/// Dice that each smaller run is tried with, unless said otherwise.
+const TRIES: u64 = 3;
+
+/// Runs after which nothing more is tried, unless said otherwise.
+const RUNS_MAX: u64 = 1500;
+
+/// Which run is meant.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// The seed
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// A plan as a file, instead of a seed
+    #[arg(long)]
+    pub plan: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Print {
+    /// The seed
+    #[arg(long)]
+    seed: u64,
+    /// Simulated seconds
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Run it, and list each request of the clients too
+    #[arg(long)]
+    requests: bool,
+}
+
+#[derive(Args)]
+pub struct Shrink {
+    #[command(flatten)]
+    which: Which,
+    /// Simulated seconds of the seed
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Plant this bug (needs --features planted)
+    #[arg(long)]
+    bug: Option<String>,
+    /// Runs at a time
+    #[arg(long, default_value_t = super::cores())]
+    jobs: usize,
+    /// Dice that each smaller run is tried with before it is given up
+    #[arg(long, default_value_t = TRIES, value_parser = clap::value_parser!(u64).range(1..=100))]
+    tries: u64,
+    /// Runs after which nothing more is tried
+    #[arg(long, default_value_t = RUNS_MAX)]
+    runs: u64,
+    /// Where to write what is left; a regression under sim/tests/regressions/ if not said
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+impl Which {
+    /// What it is, with its bug: that of the file, unless another one is named.
+    pub fn load(&self, length: Duration, bug: Option<&str>) -> Result<PlanFile, String> {
+        let mut file = match (&self.plan, self.seed) {
+            (Some(path), _) => PlanFile::read(path)?,
+            (None, Some(seed)) => of_seed(seed, length),
+            (None, None) => return Err("--seed or --plan is needed".into()),
+        };
+        if let Some(name) = bug.or(file.bug.map(Bug::name)) {
+            file.bug = Some(super::bug(name)?);
+        }
+        Ok(file)
+    }
+}
+
+fn of_seed(seed: u64, length: Duration) -> PlanFile {
+    let knobs = Knobs::draw(seed);
+    let plan = Plan::draw(&knobs, length);
+    PlanFile { about: None, bug: None, breaks: None, knobs, plan }
+}
+
+/// Prints the plan of a seed.
+pub fn print(arguments: &Print) -> Result<bool, String> {
+    let mut file = of_seed(arguments.seed, Duration::from_secs(arguments.seconds));
+    if arguments.requests {
+        let report = run(Options::of_plan(file.knobs.clone(), file.plan.clone()));
+        file.plan.scripts = Some(Script::of(&report.asked));
+    }
+    print!("{}", file.text()?);
+    Ok(true)
+}
+
+/// Shrinks a failing run, and writes what is left.
+pub fn shrink_one(arguments: &Shrink) -> Result<bool, String> {
+    let PlanFile { bug, knobs, plan, .. } =
+        arguments.which.load(Duration::from_secs(arguments.seconds), arguments.bug.as_deref())?;
+    let seed = knobs.seed;
+    let out = arguments.out.clone().unwrap_or_else(|| default_out(seed, bug));
+    let (bar, tell) = screen(arguments.runs);
+    let options = shrink::Options { jobs: arguments.jobs, tries: arguments.tries, runs_max: arguments.runs };
+    let shrunk = shrink(Case { knobs, plan }, bug, options, &tell);
+    bar.finish_and_clear();
+    let shrunk = shrunk?;
+    let text = shrunk.file(about(&shrunk, seed)).text()?;
+    write(&out, &text)?;
+    println!("{}\n{}", shrunk.smallest.report, summary(&shrunk, &out));
+    Ok(true)
+}
+
+/// Shrinks what found a bug, and writes what is left into `folder`.
+pub fn shrink_bite(bite: &mut Bite, folder: &Path) -> Result<(), String> {
+    let Some(seed) = bite.found_by.as_ref().map(|report| report.knobs.seed) else { return Ok(()) };
+    let options = shrink::Options { jobs: super::cores(), tries: TRIES, runs_max: RUNS_MAX };
+    let (bar, tell) = screen(RUNS_MAX);
+    let done = bite.shrink(options, &tell);
+    bar.finish_and_clear();
+    done?;
+    let shrunk = bite.left.as_ref().expect("it was shrunk just now");
+    write(&folder.join(format!("{}.toml", bite.bug.name())), &shrunk.file(about(shrunk, seed)).text()?)
+}
+
+fn default_out(seed: u64, bug: Option<Bug>) -> PathBuf {
+    Path::new(REGRESSIONS).join(format!("{}-{seed}.toml", bug.map_or("seed", Bug::name)))
+}
+
+fn about(shrunk: &Shrunk, seed: u64) -> String {
+    let with = shrunk.bug.map_or(String::new(), |bug| format!(" with the bug {}", bug.name()));
+    format!("left of seed {seed}{with}: {}", shrunk.smallest.report.violations[0])
+}
+
+fn summary(shrunk: &Shrunk, out: &Path) -> String {
+    let Plan { faults, end_at, .. } = &shrunk.smallest.case.plan;
+    let requests = shrunk.smallest.case.plan.requests();
+    let requests = requests.map_or("the dice's requests".to_owned(), |requests| format!("{requests} requests"));
+    let enough = if shrunk.gave_up { " (as many as it was given)" } else { "" };
+    format!(
+        "after {} runs{enough}: {} faults, {requests}, {} nodes, {end_at:?}; the {} still fails\nwritten to {}",
+        shrunk.runs,
+        faults.len(),
+        shrunk.smallest.case.knobs.nodes,
+        shrunk.breaks.letter(),
+        out.display()
+    )
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    folder.and_then(|()| std::fs::write(path, text)).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// A bar on a terminal, a line for each step elsewhere.
+fn screen(runs_max: u64) -> (ProgressBar, impl Fn(Progress)) {
+    let style = ProgressStyle::with_template("{bar:32} {pos}/{len} runs, {elapsed}  {msg}");
+    let bar = ProgressBar::with_draw_target(Some(runs_max), ProgressDrawTarget::stderr());
+    bar.set_style(style.expect("the template is fine"));
+    let shown = bar.clone();
+    let terminal = std::io::stderr().is_terminal();
+    let tell = move |progress: Progress| {
+        let requests = progress.requests.map_or(String::new(), |requests| format!(", {requests} requests"));
+        let left = format!("{} faults{requests}", progress.faults);
+        if terminal {
+            shown.set_position(progress.runs);
+            shown.set_message(left);
+        } else {
+            eprintln!("{} runs: {left}", progress.runs);
+        }
+    };
+    (bar, tell)
+}

@@ -1,0 +1,42 @@
+//! What shrinking left of runs that failed, from `regressions/*.toml`. Each must pass; with its bug planted, where it names
+//! one, it must fail as it did: `cargo test -p matrixkv-sim --features planted --test regressions`.
+
+use std::{collections::BTreeMap, path::Path};
+
+use matrixkv_sim::{
+    plan::file::PlanFile,
+    run::{Options, Verdict, run},
+};
+
+/// All of them by name.
+fn regressions() -> BTreeMap<String, PlanFile> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/regressions");
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let files = entries.map(|entry| {
+        let path = entry.expect("the folder can be listed").path();
+        let file = PlanFile::read(&path).unwrap_or_else(|error| panic!("{error}"));
+        (path.file_name().expect("it has a name").to_string_lossy().into_owned(), file)
+    });
+    files.collect()
+}
+
+#[test]
+fn what_failed_once_passes() {
+    let regressions = regressions();
+    assert!(!regressions.is_empty(), "the folder of regressions is empty");
+    for (name, PlanFile { knobs, plan, .. }) in regressions {
+        let report = run(Options::of_plan(knobs, plan));
+        assert_eq!(report.verdict(), Verdict::Passed, "{name}: {report}");
+    }
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_planted_bug_still_breaks_what_it_broke() {
+    for (name, PlanFile { knobs, plan, bug, breaks, .. }) in regressions() {
+        let Some(bug) = bug else { continue };
+        let report = run(Options { bug: Some(bug), ..Options::of_plan(knobs, plan) });
+        let broken = report.violations.first().map(|violation| violation.invariant);
+        assert_eq!(broken, breaks, "{name}: {report}");
+    }
+}
