@@ -10,6 +10,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (10042, "the goodbye of a stream that was closed during a cut never arrived"),
     (20225, "a member without data could not answer a leader that had joined after it"),
     (1795677128450, "an operator waited for a new replica on a store that had lost its folder"),
+    (1795678963381, "a replica that had just come was taken away for having been silent"),
     (43, "a node that was stopping when all was healed was not started again"),
 ];
 

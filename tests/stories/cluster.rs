@@ -313,8 +313,12 @@ impl Cluster {
                 self.queue.push((id, to.0, Input::Removed(removal)));
             }
             Send::AskSplitIds { shard, .. } => writeln!(said, "  {id} asks for ids to split {shard}").unwrap(),
+            Send::ShardBeats(beats) => {
+                for (replica, silent) in beats.iter().flat_map(|beat| &beat.down) {
+                    writeln!(said, "  {id} tells Prophet: {replica} has been silent for {silent:?}").unwrap();
+                }
+            }
             Send::StoreBeat { .. }
-            | Send::ShardBeats(_)
             | Send::AskMembership(_)
             | Send::Status(_)
             | Send::Alive { .. } => {}

@@ -40,6 +40,7 @@ stories! {
     one_write_on_three_replicas
     a_new_replica_starts_from_a_snapshot
     a_learner_that_nothing_reached_keeps_its_leader_awake
+    a_replica_that_has_just_come_has_not_been_silent
     a_snapshot_comes_in_chunks
     acknowledgements_that_were_lost_cost_a_chunk
     chunks_that_overtake_each_other

@@ -60,6 +60,9 @@ impl<M: Machine> Group<M> {
             rolling: self.row.rolling,
             data: machine.data_hash(),
         });
+        if is_change {
+            self.count_silence_anew();
+        }
         Ok(())
     }
 

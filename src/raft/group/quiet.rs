@@ -97,6 +97,13 @@ impl<M: Machine> Group<M> {
         if self.quiet && !self.absent.contains(&id) { 0 } else { self.ticks - heard }
     }
 
+    /// After a change of the membership: who has just come has not been silent yet, and who went is forgotten.
+    pub(super) fn count_silence_anew(&mut self) {
+        let members: BTreeSet<u64> = self.raft.raft.prs().iter().map(|(id, _)| *id).collect();
+        self.heard_at.retain(|id, _| members.contains(id));
+        members.iter().for_each(|id| drop(self.heard_at.entry(*id).or_insert(self.ticks)));
+    }
+
     pub(super) fn is_silent(&self, id: u64) -> bool {
         self.silence(id) > self.config.election_ticks as u64
     }
