@@ -6,6 +6,8 @@ missing=()
 command -v curl >/dev/null || missing+=(curl)
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 [ -r /usr/share/unicode/UnicodeData.txt ] || missing+=(unicode-data)
+# Looks at the pages that the simulator draws.
+command -v chromium >/dev/null || missing+=(chromium)
 if [ ${#missing[@]} -gt 0 ]; then
     echo "installing ${missing[*]}"
     apt-get update -qq

@@ -15,6 +15,7 @@ pub mod knobs;
 pub mod linear;
 pub mod nemesis;
 pub mod plan;
+pub mod replay;
 pub mod run;
 pub mod shrink;
 pub mod sweep;

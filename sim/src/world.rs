@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 
 use crate::{
     check::{Invariant, down},
-    env::{Death, Net, NetworkKind, SimDisk, SimEnv, SimEnvSetup, Trace},
+    env::{Death, Life, Net, NetworkKind, SimDisk, SimEnv, SimEnvSetup, Trace},
     knobs::{Knobs, Transport},
     plan::Target,
     run::Record,
@@ -255,6 +255,7 @@ impl World {
     async fn live(self, node: usize) {
         self.0.record.observer.born(node);
         self.0.record.observer.event(self.now(), format!("node{node} starts"));
+        self.film(node, Life::Up);
         let (life, stop) = self.nodes()[node].life();
         let options = NodeOptions {
             config: self.0.knobs.config(node),
@@ -376,6 +377,11 @@ impl World {
         self.nodes()[node].gave_up
     }
 
+    fn film(&self, node: usize, life: Life) {
+        let now = self.now().as_nanos() as u64;
+        self.0.trace.film(|film| film.lives.push((now, node, life)));
+    }
+
     /// Asks `node` to stop in an orderly way. False if it does not run.
     pub fn ask_to_stop(&self, node: usize) -> bool {
         let mut nodes = self.nodes();
@@ -396,6 +402,7 @@ impl World {
             return None;
         }
         slot.state = State::Paused;
+        self.film(node, Life::Paused);
         Handle::current().pause(slot.machine?);
         Some(slot.life)
     }
@@ -406,6 +413,7 @@ impl World {
         let slot = &mut nodes[node];
         if slot.state == State::Paused && slot.life == life {
             slot.state = State::Up;
+            self.film(node, Life::Up);
             Handle::current().resume(slot.machine.expect("it was paused"));
         }
     }

@@ -318,10 +318,7 @@ impl Cluster {
                     writeln!(said, "  {id} tells Prophet: {replica} has been silent for {silent:?}").unwrap();
                 }
             }
-            Send::StoreBeat { .. }
-            | Send::AskMembership(_)
-            | Send::Status(_)
-            | Send::Alive { .. } => {}
+            Send::StoreBeat { .. } | Send::AskMembership(_) | Send::Status(_) | Send::Alive { .. } => {}
         }
     }
 

@@ -38,6 +38,8 @@ enum Command {
     Run(Run),
     /// Print the plan of a seed: what `run --plan` reads
     Plan(plans::Print),
+    /// Draw a run as one page that needs nothing else
+    Replay(plans::Replay),
     /// Make a failing run as small as it still fails
     Shrink(plans::Shrink),
     /// Run many seeds; exit status 1 if one fails
@@ -95,6 +97,9 @@ struct Run {
     /// Plant this bug (needs --features planted)
     #[arg(long)]
     bug: Option<String>,
+    /// Plant none, whatever the plan says
+    #[arg(long, conflicts_with = "bug")]
+    without_bug: bool,
 }
 
 #[derive(Args)]
@@ -118,6 +123,7 @@ pub fn main() -> ExitCode {
     let good = match Cli::parse().command {
         Command::Run(run) => run_one(run),
         Command::Plan(print) => plans::print(&print),
+        Command::Replay(replay) => plans::replay(&replay),
         Command::Shrink(shrink) => plans::shrink_one(&shrink),
         Command::Sweep { seeds, jobs, seconds } => Ok(sweep(seeds, jobs, seconds)),
         Command::Twice { seed, seeds, seconds, other_binary } => {
@@ -151,7 +157,8 @@ fn cores() -> usize {
 
 fn run_one(arguments: Run) -> Result<bool, String> {
     let length = Duration::from_secs(arguments.seconds);
-    let PlanFile { bug, knobs, plan, .. } = arguments.which.load(length, arguments.bug.as_deref())?;
+    let PlanFile { bug, knobs, plan, .. } =
+        arguments.which.load(length, arguments.bug.as_deref(), arguments.without_bug)?;
     let (history, trace) = (arguments.history, arguments.trace);
     let report = run::run(Options { bug, history, trace, ..Options::of_plan(knobs, plan) });
     if arguments.hash_only {

@@ -13,7 +13,8 @@ use matrixkv_sim::{
     bite::Bite,
     knobs::Knobs,
     plan::{Plan, Script, file::PlanFile},
-    run::{Options, run},
+    replay,
+    run::{Options, Verdict, run},
     shrink::{self, Case, Progress, Shrunk, shrink},
 };
 
@@ -52,6 +53,21 @@ pub struct Print {
 }
 
 #[derive(Args)]
+pub struct Replay {
+    #[command(flatten)]
+    which: Which,
+    /// Simulated seconds of the seed
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Plant this bug (needs --features planted)
+    #[arg(long)]
+    bug: Option<String>,
+    /// Where to write the page
+    #[arg(long)]
+    html: PathBuf,
+}
+
+#[derive(Args)]
 pub struct Shrink {
     #[command(flatten)]
     which: Which,
@@ -76,16 +92,15 @@ pub struct Shrink {
 }
 
 impl Which {
-    /// What it is, with its bug: that of the file, unless another one is named.
-    pub fn load(&self, length: Duration, bug: Option<&str>) -> Result<PlanFile, String> {
+    /// What it is, with its bug: that of the file, unless another one is named, or none is wanted.
+    pub fn load(&self, length: Duration, bug: Option<&str>, without_bug: bool) -> Result<PlanFile, String> {
         let mut file = match (&self.plan, self.seed) {
             (Some(path), _) => PlanFile::read(path)?,
             (None, Some(seed)) => of_seed(seed, length),
             (None, None) => return Err("--seed or --plan is needed".into()),
         };
-        if let Some(name) = bug.or(file.bug.map(Bug::name)) {
-            file.bug = Some(super::bug(name)?);
-        }
+        let name = bug.or(file.bug.map(Bug::name)).filter(|_| !without_bug);
+        file.bug = name.map(super::bug).transpose()?;
         Ok(file)
     }
 }
@@ -107,10 +122,36 @@ pub fn print(arguments: &Print) -> Result<bool, String> {
     Ok(true)
 }
 
+/// Draws a run.
+pub fn replay(arguments: &Replay) -> Result<bool, String> {
+    let length = Duration::from_secs(arguments.seconds);
+    let PlanFile { bug, knobs, plan, .. } = arguments.which.load(length, arguments.bug.as_deref(), false)?;
+    let report = run(Options { bug, film: true, ..Options::of_plan(knobs, plan) });
+    let page = replay::page(&report, arguments.command(bug));
+    write(&arguments.html, &page)?;
+    println!("{}", report.summary());
+    report.violations.iter().for_each(|violation| println!("{violation}"));
+    println!("drawn in {} ({} bytes)", arguments.html.display(), page.len());
+    Ok(report.verdict() == Verdict::Passed)
+}
+
+impl Replay {
+    /// What runs it again.
+    fn command(&self, bug: Option<Bug>) -> String {
+        let features = if bug.is_some() { " --features planted" } else { "" };
+        let which = match (&self.which.plan, self.which.seed) {
+            (Some(path), _) => format!("--plan {}", path.display()),
+            (None, seed) => format!("--seed {} --seconds {}", seed.unwrap_or_default(), self.seconds),
+        };
+        let bug = bug.map_or(String::new(), |bug| format!(" --bug {}", bug.name()));
+        format!("cargo run --release -p matrixkv-sim{features} -- run {which}{bug}")
+    }
+}
+
 /// Shrinks a failing run, and writes what is left.
 pub fn shrink_one(arguments: &Shrink) -> Result<bool, String> {
     let PlanFile { bug, knobs, plan, .. } =
-        arguments.which.load(Duration::from_secs(arguments.seconds), arguments.bug.as_deref())?;
+        arguments.which.load(Duration::from_secs(arguments.seconds), arguments.bug.as_deref(), false)?;
     let seed = knobs.seed;
     let out = arguments.out.clone().unwrap_or_else(|| default_out(seed, bug));
     let (bar, tell) = screen(arguments.runs);

@@ -10,6 +10,7 @@
 //! reset in mid-frame, a cut refuses at once, and loss and latency are the same on all links.
 
 mod disk;
+pub mod film;
 mod net;
 mod network;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 use xxhash_rust::xxh3::Xxh3;
 
 pub use disk::{DiskCounters, SimDisk, SimFile};
+pub use film::{Film, Life};
 pub use net::{Death, Net, NetCounters, Policy, SimListener, SimNetwork, SimStream};
 pub use network::EitherNetwork;
 pub use time::Clock;

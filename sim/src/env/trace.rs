@@ -18,6 +18,8 @@ use std::{
 use matrixkv::types::Fact;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::film::Film;
+
 /// Entries that are kept where not all are.
 const TAIL_ENTRIES: usize = 200;
 
@@ -33,6 +35,7 @@ struct Inner {
     entries: VecDeque<Entry>,
     entries_max: usize,
     recorded: u64,
+    film: Option<Film>,
 }
 
 struct Entry {
@@ -60,8 +63,26 @@ impl Trace {
     }
 
     fn keeping(entries_max: usize) -> Self {
-        let inner = Inner { hash: Xxh3::new(), entries: VecDeque::new(), entries_max, recorded: 0 };
+        let inner = Inner { hash: Xxh3::new(), entries: VecDeque::new(), entries_max, recorded: 0, film: None };
         Self(Arc::new(Mutex::new(inner)))
+    }
+
+    /// Keeps a film as well.
+    pub fn filming(self) -> Self {
+        self.inner().film = Some(Film::default());
+        self
+    }
+
+    /// Adds to the film, where there is one.
+    pub fn film(&self, shoot: impl FnOnce(&mut Film)) {
+        if let Some(film) = &mut self.inner().film {
+            shoot(film);
+        }
+    }
+
+    /// Takes out the film.
+    pub fn take_film(&self) -> Option<Film> {
+        self.inner().film.take()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -93,6 +114,9 @@ impl Trace {
     pub fn fact(&self, now: u64, node: usize, fact: &Fact) {
         let mut inner = self.inner();
         fact.hash(&mut inner.hash);
+        if let Some(film) = &mut inner.film {
+            film.fact(now, node, fact);
+        }
         inner.push(now, node, "fact", What::Fact(fact.clone()));
     }
 

@@ -58,12 +58,14 @@ fn value_text(value: &Value) -> String {
     }
 }
 
-/// A value in quotes; of a long one the end, where appends show.
+/// A value in quotes; of a long one the start, where our own have their names, and the end, where appends show.
 fn short(text: Option<&str>) -> String {
     let Some(text) = text else { return "missing".into() };
-    match text.char_indices().rev().nth(VALUE_CHARS_MAX) {
-        Some((cut, _)) => format!("...{:?}", &text[cut..]),
-        None => format!("{text:?}"),
+    let start = text.char_indices().nth(VALUE_CHARS_MAX / 3);
+    let end = text.char_indices().rev().nth(VALUE_CHARS_MAX * 2 / 3);
+    match (start, end) {
+        (Some((start, _)), Some((end, _))) if start < end => format!("{:?}...{:?}", &text[..start], &text[end..]),
+        _ => format!("{text:?}"),
     }
 }
 

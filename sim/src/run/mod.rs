@@ -26,7 +26,7 @@ pub use report::{Report, Verdict};
 
 use crate::{
     check::{Invariant, durable, linear, serving},
-    env::Trace,
+    env::{Film, Trace},
     history::{Event, HistoryWriter},
     knobs::Knobs,
     plan::Plan,
@@ -48,6 +48,19 @@ pub struct Options {
     pub history: Option<PathBuf>,
     /// Where to write the trace as text.
     pub trace: Option<PathBuf>,
+    /// Whether to keep what a page of the run is drawn from.
+    pub film: bool,
+}
+
+/// What a page of a run is drawn from.
+#[derive(Clone, Debug, Default)]
+pub struct Filmed {
+    /// Messages, facts, cuts and lives.
+    pub film: Film,
+    /// Which faults happened, and when.
+    pub faults: Vec<(Duration, String)>,
+    /// What the clients asked and were told.
+    pub history: Vec<Event>,
 }
 
 impl Options {
@@ -55,12 +68,12 @@ impl Options {
     pub fn of_seed(seed: u64, length: Duration) -> Self {
         let knobs = Knobs::draw(seed);
         let plan = Plan::draw(&knobs, length);
-        Options { knobs, plan, bug: None, history: None, trace: None }
+        Self::of_plan(knobs, plan)
     }
 
     /// `plan` instead of the seed's own.
     pub fn of_plan(knobs: Knobs, plan: Plan) -> Self {
-        Options { knobs, plan, bug: None, history: None, trace: None }
+        Options { knobs, plan, bug: None, history: None, trace: None, film: false }
     }
 }
 
@@ -77,6 +90,7 @@ fn run_here(options: Options) -> Report {
     plant(options.bug);
     let record = Record::default();
     let trace = if options.trace.is_some() { Trace::with_text() } else { Trace::new() };
+    let trace = if options.film { trace.filming() } else { trace };
     let outcome = panic::catch(|| simulate(&options, &record, &trace));
     let end = match outcome {
         Ok((end, contained)) => {
@@ -94,6 +108,7 @@ fn run_here(options: Options) -> Report {
     let undecided = judge(&options, &record, &history, end);
     write_files(&options, &history, &trace);
     let (violations, events) = record.observer.finish();
+    let filmed = trace.take_film().map(|film| Filmed { film, faults: record.take_faults(), history });
     Report {
         knobs: options.knobs,
         plan: options.plan,
@@ -101,6 +116,7 @@ fn run_here(options: Options) -> Report {
         undecided,
         events,
         asked: record.take_asked(),
+        filmed,
         counters: record.counters(),
         trace_hash: trace.hash(),
         simulated: end.simulated,

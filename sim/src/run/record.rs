@@ -33,6 +33,7 @@ pub struct Record {
     counters: Arc<Mutex<Counters>>,
     history: Arc<Mutex<Vec<Event>>>,
     asked: Arc<Mutex<Vec<Asked>>>,
+    faults: Arc<Mutex<Vec<(Duration, String)>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -49,6 +50,7 @@ impl Record {
     pub fn fault(&self, kind: Kind, at: Duration, what: &str) {
         lock(&self.counters).fault(kind);
         self.observer.event(at, format!("fault {kind}: {what}"));
+        lock(&self.faults).push((at, format!("{kind}: {what}")));
     }
 
     /// How often a fault happened so far.
@@ -84,6 +86,11 @@ impl Record {
     /// Something must not be.
     pub fn violation(&self, invariant: Invariant, at: Duration, message: String) {
         self.observer.violation(invariant, at, message);
+    }
+
+    /// Takes out which faults happened, in this order.
+    pub fn take_faults(&self) -> Vec<(Duration, String)> {
+        std::mem::take(&mut *lock(&self.faults))
     }
 
     /// The counters so far.

@@ -3,7 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Asked, Counters};
+use super::{Asked, Counters, Filmed};
 use crate::{check::Violation, knobs::Knobs, plan::Plan};
 
 /// What became of a run.
@@ -32,6 +32,8 @@ pub struct Report {
     pub events: Vec<(Duration, String)>,
     /// What the clients asked.
     pub asked: Vec<Asked>,
+    /// What a page of it is drawn from, if that was kept.
+    pub filmed: Option<Filmed>,
     /// What was counted.
     pub counters: Counters,
     /// The hash of the trace.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{Case, Failing, judge::Judge, subsets::minimise};
 use crate::{
     knobs::{KeyShape, Knobs, Links, PROPHET_NODES, Transport},
-    plan::{Fault, Plan, Script, Target},
+    plan::{Act, Fault, Plan, Script, Target},
     run::Asked,
 };
 
@@ -146,6 +146,7 @@ fn knobs(judge: &mut Judge<'_>, best: &mut Failing) {
         }
     }
     targets(judge, best);
+    values(judge, best);
     let asking = best.case.plan.scripts.iter().flatten().map(|script| script.client + 1).max();
     let clients = asking.filter(|clients| *clients < best.case.knobs.clients);
     if let Some(clients) = clients {
@@ -163,6 +164,20 @@ fn targets(judge: &mut Judge<'_>, best: &mut Failing) {
                 *group = 0
             }
             _ => {}
+        }
+    }
+    if case.plan != best.case.plan {
+        improve(judge, best, &[case]);
+    }
+}
+
+/// Values of which only the name is left.
+fn values(judge: &mut Judge<'_>, best: &mut Failing) {
+    let mut case = best.case.clone();
+    let asks = case.plan.scripts.iter_mut().flatten().flat_map(|script| &mut script.asks);
+    for step in asks {
+        if let Act::Set(bytes) = &mut step.act {
+            *bytes = 0;
         }
     }
     if case.plan != best.case.plan {

@@ -101,7 +101,9 @@ impl<M: Machine> Group<M> {
     pub(super) fn count_silence_anew(&mut self) {
         let members: BTreeSet<u64> = self.raft.raft.prs().iter().map(|(id, _)| *id).collect();
         self.heard_at.retain(|id, _| members.contains(id));
-        members.iter().for_each(|id| drop(self.heard_at.entry(*id).or_insert(self.ticks)));
+        for id in members {
+            self.heard_at.entry(id).or_insert(self.ticks);
+        }
     }
 
     pub(super) fn is_silent(&self, id: u64) -> bool {

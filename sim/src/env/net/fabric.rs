@@ -16,7 +16,7 @@ use super::{
     policy::{Direction, Fate, Links},
     stream::SimStream,
 };
-use crate::env::{Clock, Trace, dice};
+use crate::env::{Clock, Trace, dice, film::Flight};
 
 /// How long the operating system bears silence: unacknowledged bytes, or unanswered probes (as the real world's
 /// sockets are set up, see `matrixkv::env::real`).
@@ -96,6 +96,24 @@ pub(super) struct Fabric {
     last_id: u64,
 }
 
+fn flight(at: u64, (from, to): Direction, packet: &Packet, fate: &Fate) -> Flight {
+    let (arrives, fate) = match fate {
+        Fate::Cut => (None, "cut"),
+        Fate::Lost => (None, "lost"),
+        Fate::Arrives { after, late, again } => {
+            let word = if again.is_some() {
+                "twice"
+            } else if *late {
+                "late"
+            } else {
+                "arrives"
+            };
+            (Some(at + after.as_nanos() as u64), word)
+        }
+    };
+    Flight { at, from, to, arrives, fate, said: packet.said() }
+}
+
 impl Fabric {
     pub(super) fn new(seed: u64, trace: Trace) -> Self {
         Fabric {
@@ -166,6 +184,7 @@ impl Fabric {
         self.counters.sent += 1;
         self.counters.bytes += bytes;
         let fate = self.links.fate(direction);
+        self.trace.film(|film| film.flight(flight(now, direction, &packet, &fate)));
         let numbers = [to as u64, bytes, packet.digest()];
         match fate {
             Fate::Cut => {

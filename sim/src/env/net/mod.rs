@@ -35,7 +35,7 @@ pub use policy::Policy;
 pub use stream::{SimListener, SimStream};
 
 use self::fabric::{Event, Fabric};
-use super::{Clock, Trace};
+use super::{Clock, Trace, film::Life};
 
 /// How a node dies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,6 +148,7 @@ impl Fabric {
     fn cut(&mut self, now: u64, direction: (usize, usize)) {
         if self.links.cut(direction, now) {
             self.trace.note(now, direction.0, "link to node{} is cut", [direction.1 as u64]);
+            self.trace.film(|film| film.cuts.push((now, direction, true)));
             let noticed = self.notices_silence(now);
             self.at(noticed, Event::SilentLink { direction, since: now });
         }
@@ -156,12 +157,14 @@ impl Fabric {
     fn mend(&mut self, now: u64, direction: (usize, usize)) {
         if let Some(since) = self.links.mend(direction) {
             self.trace.note(now, direction.0, "link to node{} is mended", [direction.1 as u64]);
+            self.trace.film(|film| film.cuts.push((now, direction, false)));
             self.unpark(now, direction, Duration::from_nanos(now - since));
         }
     }
 
     fn kill_node(&mut self, now: u64, node: usize, death: Death) {
         self.trace.record(now, node, "dies by", format!("{death:?}"));
+        self.trace.film(|film| film.lives.push((now, node, Life::Down)));
         self.sockets.retain(|(at, _), _| *at != node);
         match death {
             Death::Process => {

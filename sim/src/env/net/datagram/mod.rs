@@ -41,6 +41,7 @@ use super::{
     Net,
     fabric::{Fabric, Socket},
 };
+use crate::env::film;
 
 /// A network of datagrams. Cheap to clone; with the last clone it ends.
 #[derive(Clone)]
@@ -111,6 +112,18 @@ impl Packet {
         match &self.said {
             Said::Envelope(_, bytes) => bytes.len() as u64,
             _ => 0,
+        }
+    }
+
+    /// What it is, for a film.
+    pub(super) fn said(&self) -> film::Said {
+        match &self.said {
+            Said::Envelope(_, bytes) => film::Said::Envelope(bytes.clone()),
+            Said::Hello(_) => film::Said::Handshake("hello"),
+            Said::Welcome(..) => film::Said::Handshake("welcome"),
+            Said::Refusal(_) => film::Said::Handshake("refusal"),
+            Said::Reset => film::Said::Handshake("reset"),
+            Said::Farewell => film::Said::Handshake("farewell"),
         }
     }
 

@@ -1,0 +1,151 @@
+//! A run as one page: a lane for each node and each client, messages as arrows, leaderships as bands, cuts, pauses and
+//! crashes shaded, what the clients were told, and where it went wrong. The page needs no network and nothing beside it.
+//!
+//! Invariants:
+//! - the same run gives the same page, byte for byte;
+//! - nothing that a run says can become part of the page's code: it is data, and shown as text.
+
+mod bands;
+mod lines;
+mod words;
+
+use serde::Serialize;
+
+use self::words::Words;
+use crate::run::{Filmed, Report, Verdict};
+
+/// The page, with a mark where the run goes.
+const PAGE: &str = include_str!("page.html");
+
+/// Where the run goes.
+const MARK: &str = "@RUN@";
+
+/// The run as the page reads it. Times are microseconds; words are numbers of `words`.
+#[derive(Serialize)]
+struct Run<'a> {
+    title: String,
+    verdict: &'static str,
+    command: String,
+    violations: Vec<Wrong<'a>>,
+    nodes: usize,
+    clients: usize,
+    end: u64,
+    missing: usize,
+    words: Vec<String>,
+    messages: Vec<lines::Message>,
+    events: Vec<lines::Happening>,
+    asks: Vec<lines::Ask>,
+    lives: Vec<bands::Away>,
+    cuts: Vec<bands::Cut>,
+    leaders: Vec<bands::Led>,
+}
+
+#[derive(Serialize)]
+struct Wrong<'a> {
+    at: u64,
+    letter: &'static str,
+    text: &'a str,
+}
+
+/// The page of a run that was filmed.
+///
+/// # Panics
+/// If it was not.
+pub fn page(report: &Report, command: String) -> String {
+    let filmed = report.filmed.as_ref().expect("a page is drawn of a run that was filmed");
+    let text = serde_json::to_string(&run(report, filmed, command)).expect("the run has no odd maps");
+    // Inside a script a "<" could end it; JSON has another way to write one.
+    PAGE.replacen(MARK, &text.replace('<', "\\u003c"), 1)
+}
+
+fn run<'a>(report: &'a Report, filmed: &Filmed, command: String) -> Run<'a> {
+    let mut words = Words::default();
+    let end = report.simulated.as_micros() as u64;
+    let (knobs, film) = (&report.knobs, &filmed.film);
+    let messages = lines::messages(film, &mut words);
+    let mut events = lines::facts(film, &mut words);
+    events.extend(lines::faults(&filmed.faults, &mut words));
+    events.sort_by_key(|event| event.0);
+    let asks = lines::asks(&filmed.history, knobs.clients, &mut words);
+    let wrong = |violation: &'a crate::check::Violation| Wrong {
+        at: violation.at.as_micros() as u64,
+        letter: violation.invariant.letter(),
+        text: &violation.message,
+    };
+    Run {
+        title: format!("seed {}", knobs.seed),
+        verdict: match report.verdict() {
+            Verdict::Passed => "passed",
+            Verdict::Undecided => "undecided",
+            Verdict::Failed => "failed",
+        },
+        command,
+        violations: report.violations.iter().map(wrong).collect(),
+        nodes: knobs.nodes,
+        clients: asks.iter().map(|ask| ask.0 + 1).max().unwrap_or_default(),
+        end,
+        missing: film.missing,
+        messages,
+        events,
+        asks,
+        lives: bands::away(film, end),
+        cuts: bands::cuts(film, end),
+        leaders: bands::led(film, end),
+        words: words.into_list(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{
+        knobs::{Knobs, Transport},
+        plan::{Fault, Plan, Target},
+        run::{Options, run},
+    };
+
+    /// A short run in which a node dies, messages are lost, and a value tries to end the script.
+    fn filmed() -> Report {
+        let knobs = Knobs { transport: Transport::Datagrams, ..Knobs::draw(3) };
+        let (at, lasts) = (Duration::from_secs(4), Duration::from_secs(2));
+        let plan = Plan::empty(Duration::from_secs(10))
+            .with(at, Fault::Kill { node: Target::Node(1), down: lasts })
+            .with(at + lasts, Fault::Isolate { node: Target::Node(2), lasts: lasts / 2 });
+        run(Options { film: true, ..Options::of_plan(knobs, plan) })
+    }
+
+    #[test]
+    fn a_page_has_what_the_run_had() {
+        let report = filmed();
+        let page = page(&report, "run </script> & \"it\"".into());
+        assert_eq!(page.matches("</script>").count(), 2, "nothing that a run says ends a script");
+        let (_, data) = page.split_once("<script id=\"run\" type=\"application/json\">").unwrap();
+        let run: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
+        let words = |value: &Value| run["words"][value.as_u64().unwrap() as usize].as_str().unwrap().to_owned();
+        let of = |list: &str| run[list].as_array().unwrap().clone();
+        assert_eq!(run["command"], "run </script> & \"it\"");
+        assert_eq!(run["verdict"], "passed");
+        let lost = of("messages").iter().filter(|message| message[3].is_null()).count() as u64;
+        assert!(lost > 0 && lost == report.counters.get("messages lost"), "{lost}");
+        assert!(
+            of("events").iter().any(|event| words(&event[2]) == "fault" && words(&event[4]).starts_with("kill: node1"))
+        );
+        assert!(of("events").iter().any(|event| words(&event[2]) == "leads"));
+        assert!(of("lives").iter().any(|away| away[2] == 1 && away[3] == false && away[0].as_u64() >= Some(4_000_000)));
+        assert!(of("cuts").iter().any(|cut| cut[2] == 2) && of("cuts").iter().any(|cut| cut[3] == 2));
+        assert!(of("asks").len() as u64 >= report.counters.operations().1);
+        assert_eq!(page, super::page(&filmed(), "run </script> & \"it\"".into()), "the same run, the same page");
+    }
+
+    #[test]
+    fn filming_changes_nothing() {
+        let report = filmed();
+        let plain = run(Options::of_plan(report.knobs.clone(), report.plan.clone()));
+        assert_eq!(plain.trace_hash, report.trace_hash);
+        assert!(plain.filmed.is_none());
+    }
+}
