@@ -14,7 +14,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    plan::Kind,
+    plan::Profile,
     run::{Counters, Options, Report, Verdict, run},
 };
 
@@ -33,6 +33,8 @@ pub struct Sweep {
     pub jobs: usize,
     /// How long each.
     pub length: Duration,
+    /// With which faults.
+    pub profile: Profile,
 }
 
 /// What a sweep came to.
@@ -80,7 +82,7 @@ impl Sweep {
             if !self.seeds.contains(&seed) {
                 return;
             }
-            let report = run(Options::of_seed(seed, self.length));
+            let report = run(Options::of_profile(seed, self.length, &self.profile));
             let mut sums = sums.lock().expect("no worker panics");
             sums.add(&report);
             screen.step(&report, &sums);
@@ -102,7 +104,7 @@ impl Sums {
     }
 
     /// Why the sweep as a whole is not good, if it is not.
-    pub fn complaints(&self) -> Vec<String> {
+    pub fn complaints(&self, profile: &Profile) -> Vec<String> {
         let mut complaints = Vec::new();
         if !self.failed.is_empty() {
             complaints.push(format!("{} seeds failed: {:?}", self.failed.len(), self.failed));
@@ -111,7 +113,7 @@ impl Sums {
             complaints.push(format!("{} seeds are undecided: {:?}", self.undecided.len(), self.undecided));
         }
         if self.seeds >= SEEDS_TO_JUDGE {
-            let never = Kind::ALL.iter().filter(|kind| self.counters.faults(**kind) == 0);
+            let never = profile.kinds().filter(|kind| self.counters.faults(*kind) == 0);
             complaints.extend(never.map(|kind| format!("the fault {kind} never happened")));
         }
         let (done, all) = self.counters.operations();
@@ -189,6 +191,7 @@ impl Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Kind;
     use crate::run::{DONE, REFUSED};
 
     #[test]
@@ -199,9 +202,9 @@ mod tests {
         }
         sums.counters.add(DONE, 10);
         sums.counters.add(REFUSED, 10);
-        assert!(sums.complaints().is_empty());
+        assert!(sums.complaints(&Profile::all()).is_empty());
         sums.counters.add(REFUSED, 1);
-        assert_eq!(sums.complaints(), ["only 10 of 21 operations were done"]);
-        assert_eq!(Sums { seeds: 100, ..Sums::default() }.complaints().len(), Kind::ALL.len());
+        assert_eq!(sums.complaints(&Profile::all()), ["only 10 of 21 operations were done"]);
+        assert_eq!(Sums { seeds: 100, ..Sums::default() }.complaints(&Profile::all()).len(), Kind::ALL.len());
     }
 }

@@ -202,9 +202,11 @@ impl Observer {
         self.lock().violation(Violation { invariant, at, message });
     }
 
-    /// `node` starts a new life: what it applied and did not keep, it may apply again.
+    /// `node` starts a new life: what it applied and did not keep, it may apply again, and it tells which replicas it has.
     pub fn born(&self, node: usize) {
-        self.lock().logs.born(node);
+        let mut inner = self.lock();
+        inner.logs.born(node);
+        inner.ranges.born(node);
     }
 
     /// The node at which this moment comes next; `None` where the run ends before.

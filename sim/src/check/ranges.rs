@@ -42,6 +42,11 @@ impl Ranges {
                 found.or_else(|| self.judge_ranges())
             }
             Fact::Destroyed { shard, replica } => self.destroy((node, *shard, *replica)),
+            Fact::Quarantined { shard, replica, .. } if !replica.is_none() => {
+                // Out of service, and there.
+                self.living.insert((node, *shard), *replica);
+                None
+            }
             _ => None,
         };
         found.map(|message| (Invariant::Ranges, message))
@@ -62,6 +67,12 @@ impl Ranges {
     /// The newest descriptor of every shard.
     pub(super) fn shards_now(&self) -> impl Iterator<Item = &Shard> {
         self.newest.values()
+    }
+
+    /// `node` starts a new life, and tells of every replica that it has. One whose end was durable when the last life ended, and
+    /// was not told any more, is not among them.
+    pub(super) fn born(&mut self, node: usize) {
+        self.living.retain(|(home, _), _| *home != node);
     }
 
     /// `node` has lost its folder.
@@ -206,6 +217,22 @@ mod tests {
         assert!(ranges.lingering().is_some());
         ranges.fact(0, &Fact::Destroyed { shard: shard_id, replica });
         assert_eq!(ranges.lingering(), None);
+    }
+
+    #[test]
+    fn a_replica_whose_end_was_not_told_any_more_does_not_linger() {
+        let mut ranges = Ranges::default();
+        let (shard_id, replica) = (ShardId(1), ReplicaId(11));
+        ranges.fact(0, &opened(shard_id, replica));
+        ranges.fact(1, &described(shard(1, "", "", 2, 1, &[12])));
+        assert!(ranges.lingering().is_some());
+        ranges.born(0);
+        assert_eq!(ranges.lingering(), None, "it is not on the disk");
+        ranges.fact(0, &opened(shard_id, replica));
+        assert!(ranges.lingering().is_some(), "it is");
+        ranges.born(0);
+        ranges.fact(0, &Fact::Quarantined { shard: shard_id, replica, why: String::new() });
+        assert!(ranges.lingering().is_some(), "it is, and does not read");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use matrixkv_sim::{
     linear,
-    plan::file::PlanFile,
+    plan::{Profile, file::PlanFile},
     run::{self, Options, Verdict},
     sweep::Sweep,
 };
@@ -53,6 +53,9 @@ enum Command {
         /// Simulated seconds of each
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+        /// Which faults: all, calm, storm, disk, membership, or a file like those in cfg/profiles/
+        #[arg(long, default_value = "all")]
+        profile: Profile,
     },
     /// Run seeds in two processes each and compare their traces
     Twice {
@@ -81,10 +84,7 @@ enum Command {
 #[derive(Args)]
 struct Run {
     #[command(flatten)]
-    which: plans::Which,
-    /// Simulated seconds of the seed
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
+    chosen: plans::Chosen,
     /// Write each operation of the clients here, a JSON object a line
     #[arg(long)]
     history: Option<PathBuf>,
@@ -94,9 +94,6 @@ struct Run {
     /// Print nothing but the hash of the trace
     #[arg(long)]
     hash_only: bool,
-    /// Plant this bug (needs --features planted)
-    #[arg(long)]
-    bug: Option<String>,
     /// Plant none, whatever the plan says
     #[arg(long, conflicts_with = "bug")]
     without_bug: bool,
@@ -125,7 +122,9 @@ pub fn main() -> ExitCode {
         Command::Plan(print) => plans::print(&print),
         Command::Replay(replay) => plans::replay(&replay),
         Command::Shrink(shrink) => plans::shrink_one(&shrink),
-        Command::Sweep { seeds, jobs, seconds } => Ok(sweep(seeds, jobs, seconds)),
+        Command::Sweep { seeds, jobs, seconds, profile } => {
+            Ok(sweep(&Sweep { seeds, jobs, length: Duration::from_secs(seconds), profile }))
+        }
         Command::Twice { seed, seeds, seconds, other_binary } => {
             let seeds = seeds.unwrap_or_else(|| seed.map_or(0..0, |seed| seed..seed + 1));
             twice(seeds, seconds, other_binary)
@@ -156,9 +155,7 @@ fn cores() -> usize {
 }
 
 fn run_one(arguments: Run) -> Result<bool, String> {
-    let length = Duration::from_secs(arguments.seconds);
-    let PlanFile { bug, knobs, plan, .. } =
-        arguments.which.load(length, arguments.bug.as_deref(), arguments.without_bug)?;
+    let PlanFile { bug, knobs, plan, .. } = arguments.chosen.load(arguments.without_bug)?;
     let (history, trace) = (arguments.history, arguments.trace);
     let report = run::run(Options { bug, history, trace, ..Options::of_plan(knobs, plan) });
     if arguments.hash_only {
@@ -169,11 +166,13 @@ fn run_one(arguments: Run) -> Result<bool, String> {
     Ok(report.verdict() == Verdict::Passed)
 }
 
-fn sweep(seeds: Range<u64>, jobs: usize, seconds: u64) -> bool {
-    println!("seeds {}..{}, {jobs} at a time, {seconds} simulated seconds each", seeds.start, seeds.end);
-    let sums = Sweep { seeds, jobs, length: Duration::from_secs(seconds) }.run();
+fn sweep(sweep: &Sweep) -> bool {
+    let Sweep { seeds, jobs, length, profile } = sweep;
+    println!("seeds {}..{}, {jobs} at a time, {length:?} of simulated time each", seeds.start, seeds.end);
+    println!("profile {profile}");
+    let sums = sweep.run();
     println!("{}", sums.describe());
-    let complaints = sums.complaints();
+    let complaints = sums.complaints(profile);
     complaints.iter().for_each(|complaint| println!("{complaint}"));
     complaints.is_empty()
 }

@@ -12,7 +12,7 @@ use matrixkv::planted::Bug;
 use matrixkv_sim::{
     bite::Bite,
     knobs::Knobs,
-    plan::{Plan, Script, file::PlanFile},
+    plan::{Plan, Profile, Script, file::PlanFile},
     replay,
     run::{Options, Verdict, run},
     shrink::{self, Case, Progress, Shrunk, shrink},
@@ -30,13 +30,36 @@ const RUNS_MAX: u64 = 1500;
 /// Which run is meant.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
-pub struct Which {
+struct Which {
     /// The seed
     #[arg(long)]
-    pub seed: Option<u64>,
+    seed: Option<u64>,
     /// A plan as a file, instead of a seed
     #[arg(long)]
-    pub plan: Option<PathBuf>,
+    plan: Option<PathBuf>,
+}
+
+/// What a seed is expanded with.
+#[derive(Args)]
+struct Expand {
+    /// Simulated seconds of the seed
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// The seed's faults: all, calm, storm, disk, membership, or a file like those in cfg/profiles/
+    #[arg(long, default_value = "all")]
+    profile: Profile,
+}
+
+/// A run as the command line names it.
+#[derive(Args)]
+pub struct Chosen {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    expand: Expand,
+    /// Plant this bug (needs --features planted)
+    #[arg(long)]
+    bug: Option<String>,
 }
 
 #[derive(Args)]
@@ -44,9 +67,8 @@ pub struct Print {
     /// The seed
     #[arg(long)]
     seed: u64,
-    /// Simulated seconds
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
+    #[command(flatten)]
+    expand: Expand,
     /// Run it, and list each request of the clients too
     #[arg(long)]
     requests: bool,
@@ -55,13 +77,7 @@ pub struct Print {
 #[derive(Args)]
 pub struct Replay {
     #[command(flatten)]
-    which: Which,
-    /// Simulated seconds of the seed
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
-    /// Plant this bug (needs --features planted)
-    #[arg(long)]
-    bug: Option<String>,
+    chosen: Chosen,
     /// Where to write the page
     #[arg(long)]
     html: PathBuf,
@@ -70,13 +86,7 @@ pub struct Replay {
 #[derive(Args)]
 pub struct Shrink {
     #[command(flatten)]
-    which: Which,
-    /// Simulated seconds of the seed
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
-    /// Plant this bug (needs --features planted)
-    #[arg(long)]
-    bug: Option<String>,
+    chosen: Chosen,
     /// Runs at a time
     #[arg(long, default_value_t = super::cores())]
     jobs: usize,
@@ -91,29 +101,44 @@ pub struct Shrink {
     out: Option<PathBuf>,
 }
 
-impl Which {
-    /// What it is, with its bug: that of the file, unless another one is named, or none is wanted.
-    pub fn load(&self, length: Duration, bug: Option<&str>, without_bug: bool) -> Result<PlanFile, String> {
-        let mut file = match (&self.plan, self.seed) {
-            (Some(path), _) => PlanFile::read(path)?,
-            (None, Some(seed)) => of_seed(seed, length),
-            (None, None) => return Err("--seed or --plan is needed".into()),
-        };
-        let name = bug.or(file.bug.map(Bug::name)).filter(|_| !without_bug);
-        file.bug = name.map(super::bug).transpose()?;
-        Ok(file)
+impl Expand {
+    fn of_seed(&self, seed: u64) -> PlanFile {
+        let knobs = Knobs::draw(seed);
+        let plan = Plan::draw(&knobs, Duration::from_secs(self.seconds), &self.profile);
+        PlanFile { about: None, bug: None, breaks: None, knobs, plan }
     }
 }
 
-fn of_seed(seed: u64, length: Duration) -> PlanFile {
-    let knobs = Knobs::draw(seed);
-    let plan = Plan::draw(&knobs, length);
-    PlanFile { about: None, bug: None, breaks: None, knobs, plan }
+impl Chosen {
+    /// What it is, with its bug: that of the file, unless another one is named, or none is wanted.
+    pub fn load(&self, without_bug: bool) -> Result<PlanFile, String> {
+        let mut file = match (&self.which.plan, self.which.seed) {
+            (Some(path), _) => PlanFile::read(path)?,
+            (None, Some(seed)) => self.expand.of_seed(seed),
+            (None, None) => return Err("--seed or --plan is needed".into()),
+        };
+        let name = self.bug.as_deref().or(file.bug.map(Bug::name)).filter(|_| !without_bug);
+        file.bug = name.map(super::bug).transpose()?;
+        Ok(file)
+    }
+
+    /// What runs it again.
+    fn command(&self, bug: Option<Bug>) -> String {
+        let features = if bug.is_some() { " --features planted" } else { "" };
+        let Expand { seconds, profile } = &self.expand;
+        let faults = if profile.is_usual() { String::new() } else { format!(" --profile {}", profile.name()) };
+        let which = match (&self.which.plan, self.which.seed) {
+            (Some(path), _) => format!("--plan {}", path.display()),
+            (None, seed) => format!("--seed {} --seconds {seconds}{faults}", seed.unwrap_or_default()),
+        };
+        let bug = bug.map_or(String::new(), |bug| format!(" --bug {}", bug.name()));
+        format!("cargo run --release -p matrixkv-sim{features} -- run {which}{bug}")
+    }
 }
 
 /// Prints the plan of a seed.
 pub fn print(arguments: &Print) -> Result<bool, String> {
-    let mut file = of_seed(arguments.seed, Duration::from_secs(arguments.seconds));
+    let mut file = arguments.expand.of_seed(arguments.seed);
     if arguments.requests {
         let report = run(Options::of_plan(file.knobs.clone(), file.plan.clone()));
         file.plan.scripts = Some(Script::of(&report.asked));
@@ -124,10 +149,9 @@ pub fn print(arguments: &Print) -> Result<bool, String> {
 
 /// Draws a run.
 pub fn replay(arguments: &Replay) -> Result<bool, String> {
-    let length = Duration::from_secs(arguments.seconds);
-    let PlanFile { bug, knobs, plan, .. } = arguments.which.load(length, arguments.bug.as_deref(), false)?;
+    let PlanFile { bug, knobs, plan, .. } = arguments.chosen.load(false)?;
     let report = run(Options { bug, film: true, ..Options::of_plan(knobs, plan) });
-    let page = replay::page(&report, arguments.command(bug));
+    let page = replay::page(&report, arguments.chosen.command(bug));
     write(&arguments.html, &page)?;
     println!("{}", report.summary());
     report.violations.iter().for_each(|violation| println!("{violation}"));
@@ -135,23 +159,9 @@ pub fn replay(arguments: &Replay) -> Result<bool, String> {
     Ok(report.verdict() == Verdict::Passed)
 }
 
-impl Replay {
-    /// What runs it again.
-    fn command(&self, bug: Option<Bug>) -> String {
-        let features = if bug.is_some() { " --features planted" } else { "" };
-        let which = match (&self.which.plan, self.which.seed) {
-            (Some(path), _) => format!("--plan {}", path.display()),
-            (None, seed) => format!("--seed {} --seconds {}", seed.unwrap_or_default(), self.seconds),
-        };
-        let bug = bug.map_or(String::new(), |bug| format!(" --bug {}", bug.name()));
-        format!("cargo run --release -p matrixkv-sim{features} -- run {which}{bug}")
-    }
-}
-
 /// Shrinks a failing run, and writes what is left.
 pub fn shrink_one(arguments: &Shrink) -> Result<bool, String> {
-    let PlanFile { bug, knobs, plan, .. } =
-        arguments.which.load(Duration::from_secs(arguments.seconds), arguments.bug.as_deref(), false)?;
+    let PlanFile { bug, knobs, plan, .. } = arguments.chosen.load(false)?;
     let seed = knobs.seed;
     let out = arguments.out.clone().unwrap_or_else(|| default_out(seed, bug));
     let (bar, tell) = screen(arguments.runs);

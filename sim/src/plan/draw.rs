@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use matrixkv::types::Rng;
 
-use super::{CONTACT_MARGIN, Damage, EMPTY_PATIENCE, Fault, Harm, Kind, Moment, Move, Plan, Quiet, Target, Timed};
+use super::{
+    CONTACT_MARGIN, Damage, EMPTY_PATIENCE, Fault, Harm, Kind, Moment, Move, Plan, Profile, Quiet, Target, Timed,
+    profile::Frequency,
+};
 use crate::knobs::{Knobs, Links, dice};
 
 impl Plan {
-    /// The plan of the knobs' seed for a run of `length`.
-    pub fn draw(knobs: &Knobs, length: Duration) -> Self {
+    /// The plan of the knobs' seed for a run of `length`, with the faults of `profile`.
+    pub fn draw(knobs: &Knobs, length: Duration, profile: &Profile) -> Self {
         let mut plan = Plan::empty(length);
         for kind in Kind::ALL {
+            let Some(Frequency { chance, most }) = profile.frequency(*kind) else { continue };
             let mut rng = dice(knobs.seed, kind.name());
-            let (chance, count_max) = kind.frequency();
             if rng.chance(chance) {
-                let count = rng.between(1, count_max);
+                let count = rng.between(1, most);
                 plan.faults.extend((0..count).map(|_| draw_timed(*kind, knobs, plan.heal_at, &mut rng)));
             }
         }
@@ -52,25 +55,6 @@ impl Plan {
 }
 
 impl Kind {
-    /// The chance that a seed has this kind at all, and how often at most.
-    fn frequency(self) -> (f64, u64) {
-        match self {
-            Kind::Kill | Kind::KillLeader | Kind::CutLeader => (0.6, 4),
-            Kind::Restart | Kind::PowerLoss | Kind::ArmedCrash | Kind::Pause => (0.5, 3),
-            Kind::CutPair | Kind::CutOneWay | Kind::Isolate | Kind::Split => (0.4, 3),
-            Kind::Loss | Kind::Delay | Kind::Duplicate | Kind::Reorder => (0.4, 2),
-            Kind::DiskStall | Kind::SlowDisk => (0.3, 2),
-            Kind::Reset => (0.4, 4),
-            Kind::AtMoment => (0.6, 6),
-            Kind::Rush => (0.5, 8),
-            Kind::KillLoop | Kind::PowerLossAll => (0.25, 2),
-            Kind::SplitAt | Kind::TransferLeader | Kind::AddReplica | Kind::RemoveReplica => (0.4, 4),
-            Kind::Drain => (0.3, 2),
-            Kind::Damage => (0.3, 2),
-            Kind::EmptyFolder => (0.12, 1),
-        }
-    }
-
     fn draw(self, knobs: &Knobs, rng: &mut Rng) -> Fault {
         let node = draw_target(self, knobs, rng);
         let down = draw_lasts(rng, 100, 6000);
@@ -221,7 +205,7 @@ mod tests {
 
     fn plan(seed: u64) -> (Knobs, Plan) {
         let knobs = Knobs::draw(seed);
-        let plan = Plan::draw(&knobs, LENGTH);
+        let plan = Plan::draw(&knobs, LENGTH, &Profile::all());
         (knobs, plan)
     }
 

@@ -215,10 +215,11 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Profile;
 
     fn file(seed: u64) -> PlanFile {
         let knobs = Knobs::draw(seed);
-        let plan = Plan::draw(&knobs, Duration::from_secs(60));
+        let plan = Plan::draw(&knobs, Duration::from_secs(60), &Profile::all());
         PlanFile { about: None, bug: None, breaks: None, knobs, plan }
     }
 

@@ -18,12 +18,14 @@
 mod draw;
 pub mod file;
 mod kind;
+pub mod profile;
 pub mod script;
 pub(crate) mod span;
 
 use std::{fmt, str::FromStr, time::Duration};
 
 pub use kind::Kind;
+pub use profile::Profile;
 pub use script::{Act, Script, Step};
 use serde::{Deserialize, Serialize};
 

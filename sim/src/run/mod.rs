@@ -29,7 +29,7 @@ use crate::{
     env::{Film, Trace},
     history::{Event, HistoryWriter},
     knobs::Knobs,
-    plan::Plan,
+    plan::{Plan, Profile},
 };
 
 /// Simulated seconds of a run, unless said otherwise.
@@ -66,8 +66,13 @@ pub struct Filmed {
 impl Options {
     /// All as `seed` decides, for `length`.
     pub fn of_seed(seed: u64, length: Duration) -> Self {
+        Self::of_profile(seed, length, &Profile::all())
+    }
+
+    /// The same, with the faults of `profile`.
+    pub fn of_profile(seed: u64, length: Duration, profile: &Profile) -> Self {
         let knobs = Knobs::draw(seed);
-        let plan = Plan::draw(&knobs, length);
+        let plan = Plan::draw(&knobs, length, profile);
         Self::of_plan(knobs, plan)
     }
 

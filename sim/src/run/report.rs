@@ -4,7 +4,11 @@
 use std::{fmt, time::Duration};
 
 use super::{Asked, Counters, Filmed};
-use crate::{check::Violation, knobs::Knobs, plan::Plan};
+use crate::{
+    check::Violation,
+    knobs::Knobs,
+    plan::{Plan, Profile},
+};
 
 /// What became of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,15 +75,19 @@ impl Report {
         )
     }
 
-    /// The command that shows this run again.
+    /// The command that shows this run again: by its seed, if a seed and one of our profiles draw just this.
     pub fn replay(&self) -> String {
         let (seed, length) = (self.knobs.seed, self.plan.end_at);
         let knobs = Knobs::draw(seed);
+        let draws = |name: &&str| {
+            let profile: Profile = name.parse().expect("our own profiles are sound");
+            knobs == self.knobs && Plan::draw(&knobs, length, &profile) == self.plan
+        };
         let run = "cargo run --release -p matrixkv-sim -- run";
-        if knobs == self.knobs && Plan::draw(&knobs, length) == self.plan {
-            format!("{run} --seed {seed} --seconds {}", length.as_secs())
-        } else {
-            format!("{run} --plan FILE (this is not what seed {seed} draws)")
+        match Profile::names().find(draws) {
+            Some("all") => format!("{run} --seed {seed} --seconds {}", length.as_secs()),
+            Some(name) => format!("{run} --seed {seed} --seconds {} --profile {name}", length.as_secs()),
+            None => format!("{run} --plan FILE (no profile of ours draws this from seed {seed})"),
         }
     }
 }
