@@ -88,6 +88,17 @@ pub enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Failed => "failed",
+            Outcome::Unknown => "unknown",
+        }
+    }
+}
+
 /// A question with its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
@@ -128,7 +139,7 @@ pub enum HistoryError {
         why: String,
     },
     /// The first line fits no known format.
-    #[error("unknown format: the first line is neither a JSON event, a Jepsen log line nor a kv map event")]
+    #[error("unknown format: the first line is neither a JSON event, a Jepsen log line, an EDN map nor a kv map event")]
     Format,
 }
 
@@ -162,6 +173,18 @@ impl<W: Write> HistoryWriter<W> {
         self.out.flush()?;
         Ok(self.out)
     }
+}
+
+/// Writes a whole history: as Jepsen's EDN where `path` ends in `.edn`, as `history.jsonl` elsewhere.
+pub fn write_file(path: &Path, history: &[Event]) -> io::Result<()> {
+    let mut out = io::BufWriter::new(std::fs::File::create(path)?);
+    if path.extension().is_some_and(|extension| extension == "edn") {
+        crate::linear::edn::write(history, &mut out)?;
+        return out.flush();
+    }
+    let mut writer = HistoryWriter::new(out);
+    history.iter().try_for_each(|event| writer.write(event))?;
+    writer.finish().map(drop)
 }
 
 /// Reads a whole `history.jsonl`.

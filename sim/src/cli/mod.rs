@@ -13,7 +13,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use matrixkv_sim::{
-    linear,
+    history, linear,
     plan::{Profile, file::PlanFile},
     run::{self, Options, Verdict},
     sweep::Sweep,
@@ -72,10 +72,20 @@ enum Command {
         #[arg(long)]
         other_binary: Option<PathBuf>,
     },
-    /// Check a history for linearizability: history.jsonl, a Jepsen log, or a kv map
+    /// Check a history for linearizability: history.jsonl, Jepsen's history.edn or register log, or a kv map
     Check {
         /// The history
         file: PathBuf,
+        /// Say it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a history in another format: Jepsen's EDN if TO ends in .edn, history.jsonl elsewhere
+    Convert {
+        /// The history, in any format that `check` reads
+        from: PathBuf,
+        /// Where to
+        to: PathBuf,
     },
     /// Plant bugs one at a time and see which seed finds each
     Bite(Bite),
@@ -129,7 +139,8 @@ pub fn main() -> ExitCode {
             let seeds = seeds.unwrap_or_else(|| seed.map_or(0..0, |seed| seed..seed + 1));
             twice(seeds, seconds, other_binary)
         }
-        Command::Check { file } => check(&file),
+        Command::Check { file, json } => check(&file, json),
+        Command::Convert { from, to } => convert(&from, &to),
         Command::Bite(options) => bite(options),
     };
     match good {
@@ -201,10 +212,21 @@ fn twice(seeds: Range<u64>, seconds: u64, other: Option<PathBuf>) -> Result<bool
     Ok(good)
 }
 
-fn check(file: &Path) -> Result<bool, String> {
+fn check(file: &Path, json: bool) -> Result<bool, String> {
     let (format, verdict) = linear::check_file(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    println!("{} ({format}): {verdict}", file.display());
+    if json {
+        println!("{}", linear::verdict_json(&file.display().to_string(), format, &verdict));
+    } else {
+        println!("{} ({format}): {verdict}", file.display());
+    }
     Ok(matches!(verdict, linear::Verdict::Linearizable { .. }))
+}
+
+fn convert(from: &Path, to: &Path) -> Result<bool, String> {
+    let (format, events) = linear::read_file(from).map_err(|error| format!("{}: {error}", from.display()))?;
+    history::write_file(to, &events).map_err(|error| format!("{}: {error}", to.display()))?;
+    println!("{} events of {} ({format}) in {}", events.len(), from.display(), to.display());
+    Ok(true)
 }
 
 fn bug(name: &str) -> Result<matrixkv::planted::Bug, String> {

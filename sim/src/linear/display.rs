@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{Spent, Verdict};
+use serde_json::json;
+
+use super::{Format, Spent, Verdict};
 use crate::history::{Function, Operation, Outcome, Value};
 
 /// Characters of a value that are shown.
@@ -56,6 +58,32 @@ fn value_text(value: &Value) -> String {
         Value::Text(text) => short(text.as_deref()),
         Value::Pair([expected, new]) => format!("{} to {}", short(expected.as_deref()), short(new.as_deref())),
     }
+}
+
+/// The verdict for programs: `verdict` is `linearizable`, `violation` or `undecided`; with a violation come the key and the piece
+/// of its history that has no order, each operation as it was asked and answered.
+pub fn verdict_json(file: &str, format: Format, verdict: &Verdict) -> serde_json::Value {
+    let mut said = json!({ "file": file, "format": format.to_string() });
+    let more = match verdict {
+        Verdict::Linearizable { keys, operations } => {
+            json!({ "verdict": "linearizable", "keys": keys, "operations": operations })
+        }
+        Verdict::Undecided { key, why } => json!({ "verdict": "undecided", "key": key, "why": why.to_string() }),
+        Verdict::Violation { key, operations, shortest, is_minimal } => {
+            let piece: Vec<_> = shortest.iter().map(operation_json).collect();
+            json!({ "verdict": "violation", "key": key, "operations": operations, "piece": piece, "is-minimal": is_minimal })
+        }
+    };
+    let (Some(said_fields), serde_json::Value::Object(more)) = (said.as_object_mut(), more) else { unreachable!() };
+    said_fields.extend(more);
+    said
+}
+
+fn operation_json(one: &Operation) -> serde_json::Value {
+    json!({
+        "process": one.process, "node": one.node, "f": one.f, "value": one.value, "outcome": one.outcome.name(),
+        "invoke-time": one.invoke_time, "return-time": one.return_time,
+    })
 }
 
 /// A value in quotes; of a long one the start, where our own have their names, and the end, where appends show.

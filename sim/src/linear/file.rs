@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use super::{Budget, Verdict, check_operations, jepsen, kv_map};
+use super::{Budget, Verdict, check_operations, edn, jepsen, kv_map};
 use crate::history::{self, Event, EventType, HistoryError};
 
 /// The formats that are told apart by their first line.
@@ -17,6 +17,8 @@ pub enum Format {
     Jepsen,
     /// A map with get, put and append.
     KvMap,
+    /// Jepsen's `history.edn`.
+    Edn,
 }
 
 impl fmt::Display for Format {
@@ -25,6 +27,7 @@ impl fmt::Display for Format {
             Self::JsonLines => "history.jsonl",
             Self::Jepsen => "Jepsen register log",
             Self::KvMap => "kv map history",
+            Self::Edn => "Jepsen history.edn",
         })
     }
 }
@@ -43,6 +46,7 @@ pub fn read_file(path: &Path) -> Result<(Format, Vec<Event>), HistoryError> {
         Format::JsonLines => history::read(input),
         Format::Jepsen => jepsen::read(input),
         Format::KvMap => kv_map::read(input),
+        Format::Edn => edn::read(input),
     }?;
     Ok((format, events))
 }
@@ -51,7 +55,8 @@ pub fn read_file(path: &Path) -> Result<(Format, Vec<Event>), HistoryError> {
 fn detect(start: &str) -> Result<Format, HistoryError> {
     let first = start.lines().next().unwrap_or("{");
     match first {
-        _ if first.starts_with(kv_map::MARK) => Ok(Format::KvMap),
+        _ if first.starts_with(kv_map::MARK) && first.contains(", :key \"") => Ok(Format::KvMap),
+        _ if edn::is_edn(first) => Ok(Format::Edn),
         _ if first.starts_with('{') => Ok(Format::JsonLines),
         _ if first.contains(jepsen::MARK) => Ok(Format::Jepsen),
         _ => Err(HistoryError::Format),

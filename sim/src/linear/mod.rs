@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use crate::history::{Event, Operation, operations};
 
 mod display;
+pub mod edn;
 mod file;
 pub mod jepsen;
 pub mod kv_map;
@@ -29,6 +30,7 @@ mod model;
 mod observe;
 mod search;
 
+pub use display::verdict_json;
 pub use file::{Format, check_file, read_file};
 
 /// How much work may go into one key.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::words::{Word, Words};
 use crate::{
     env::film::{Film, Flight, Said},
-    history::{Event, EventType, Outcome, Value, operations},
+    history::{Event, EventType, Value, operations},
     linear::{self, Budget},
 };
 
@@ -178,11 +178,6 @@ pub fn asks(history: &[Event], clients: usize, words: &mut Words) -> Vec<Ask> {
         .collect();
     let lanes = clients as u64 + 1;
     let asked = operations.iter().map(|one| {
-        let outcome = match one.outcome {
-            Outcome::Done => "done",
-            Outcome::Failed => "refused",
-            Outcome::Unknown => "unknown",
-        };
         let value = match &one.value {
             Value::Text(None) => String::new(),
             Value::Text(Some(text)) => format!(" {}", named(text)),
@@ -192,7 +187,7 @@ pub fn asks(history: &[Event], clients: usize, words: &mut Words) -> Vec<Ask> {
         let answered = one.return_time.map(|at| at / 1000).or(gave_up.get(&one.process).copied());
         let lane = (one.process % lanes) as usize;
         let is_suspect = suspects.contains(&one.invoke_index);
-        Ask(lane, one.invoke_time / 1000, answered, outcome, words.of(text), one.node, is_suspect)
+        Ask(lane, one.invoke_time / 1000, answered, one.outcome.name(), words.of(text), one.node, is_suspect)
     });
     asked.collect()
 }

@@ -27,7 +27,7 @@ pub use report::{Report, Verdict};
 use crate::{
     check::{Invariant, durable, linear, serving},
     env::{Film, Trace},
-    history::{Event, HistoryWriter},
+    history::{Event, write_file},
     knobs::Knobs,
     plan::{Plan, Profile},
 };
@@ -173,15 +173,9 @@ fn plant(bug: Option<Bug>) {
 fn write_files(options: &Options, history: &[Event], trace: &Trace) {
     let told = |path: &PathBuf, error: std::io::Error| eprintln!("cannot write {}: {error}", path.display());
     if let Some(path) = &options.history {
-        write_history(path, history).unwrap_or_else(|error| told(path, error));
+        write_file(path, history).unwrap_or_else(|error| told(path, error));
     }
     if let Some(path) = &options.trace {
         std::fs::write(path, trace.text()).unwrap_or_else(|error| told(path, error));
     }
-}
-
-fn write_history(path: &PathBuf, history: &[Event]) -> std::io::Result<()> {
-    let mut writer = HistoryWriter::new(std::io::BufWriter::new(std::fs::File::create(path)?));
-    history.iter().try_for_each(|event| writer.write(event))?;
-    writer.finish().map(drop)
 }
