@@ -95,7 +95,7 @@ enum Command {
 struct Run {
     #[command(flatten)]
     chosen: plans::Chosen,
-    /// Write each operation of the clients here, a JSON object a line
+    /// Write each operation of the clients here, a JSON object a line, or Jepsen's EDN if it ends in .edn
     #[arg(long)]
     history: Option<PathBuf>,
     /// Write the trace here
