@@ -21,4 +21,8 @@ demand() {
 }
 
 # attribute NAME: what the page's script left there.
-attribute() { sed -nE "s/.*data-$1=\"(\{[^}]*\})\".*/\1/p" "$folder/dom.html" | head -n 1; }
+attribute() {
+    local from
+    from=$(sed -nE "s/.*data-$1=\"(\{.*)/\1/p" "$folder/dom.html" | head -n 1)
+    [ -z "$from" ] || printf '%s}\n' "${from%%\}\"*}"
+}

@@ -22,15 +22,14 @@ demand 'cargo run --release -p matrixkv-sim -- run --seed 7 --seconds 60'
 demand '<option value="[0-9]+">'
 echo "drawn of it: $(attribute drawn)"
 
-# Somewhere in a busy second something is hit, and the panel says what, and what came before it.
-for px in 200 300 400 500 600 700 800 900; do
-    dom "$page#from=20&span=1&click=$px,116"
-    [ -z "$(attribute selected)" ] || break
+# A click shows what was hit, and what came before it there.
+for what in arrow dot bar; do
+    dom "$page#from=20&span=1&click=$what"
+    demand 'data-selected="\{"what":"[a-z]'
+    demand '<dt>what</dt><dd>[a-z]'
+    demand '<ol id="before"><li'
+    echo "clicked: $(attribute selected)"
 done
-demand 'data-selected="\{"what":'
-demand '<dt>what</dt><dd>'
-demand '<ol id="before"><li'
-echo "clicked: $(attribute selected)"
 
 "$sim" replay --seed 7 --seconds 120 --html "$page"
 dom "$page"
