@@ -1,4 +1,4 @@
-//! What shrinking left of runs that failed, from `regressions/*.toml`. Each must pass; with its bug planted, where it names
+//! Runs that failed once, whole or as shrinking left them, from `regressions/*.toml`. Each must pass; with its bug planted, where it names
 //! one, it must fail as it did: `cargo test -p matrixkv-sim --features planted --test regressions`.
 
 use std::{collections::BTreeMap, path::Path};
