@@ -4,6 +4,7 @@
 //! Invariants:
 //! - a committed batch is durable as a whole or absent as a whole, whenever power goes;
 //! - a view never changes, and shows the state right after some commit;
+//! - a block that is not what was written there is noticed when it is read, see [`backend`];
 //! - a file appears under its name only when it is complete: creating a redb file is not crash-safe, so it is made
 //!   under another name, synced, renamed, and the folder is synced.
 
@@ -29,7 +30,10 @@ use crate::{
 };
 
 /// The version of the folder's layout and of all rows. Another one is refused.
-pub const FORMAT_VERSION: u64 = 4;
+pub const FORMAT_VERSION: u64 = 5;
+
+/// The last version whose blocks had no checksums, so that its rows cannot be read to learn of the version.
+const LAST_WITHOUT_CHECKSUMS: u64 = 4;
 
 /// Memory for redb's page cache, in bytes.
 const CACHE_BYTES: usize = 64 << 20;
@@ -81,6 +85,9 @@ impl Engine {
             Self::create(disk, folder, path)?;
         }
         let file = disk.open(path).map_err(EngineError::disk)?;
+        if backend::is_without_checksums(&file).map_err(EngineError::disk)? {
+            return Err(EngineError::Format { path: path.to_owned(), found: LAST_WITHOUT_CHECKSUMS });
+        }
         // The disk names the file in its errors; redb does not know its name.
         let engine = Self::attach(file).map_err(|error| match error {
             EngineError::Disk(why) => EngineError::Disk(format!("{} cannot be opened: {why}", path.display())),
