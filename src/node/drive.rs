@@ -8,11 +8,14 @@ use super::watchdog::Watch;
 use crate::{
     engine::{Batch, Engine, EngineError},
     env::{Disk, Env, within},
-    types::{DiskFact, Fact, Instant},
+    types::{DiskFact, Fact, Instant, Steady},
 };
 
 /// Inputs that one turn takes at the most: a bound on its batch and on the delay of a tick.
 const INPUTS_PER_TURN: usize = 1024;
+
+/// Ticks that pass for a machine at the most from one look at the clock to the next, whatever the clock says.
+const LEAP_TICKS_MAX: u32 = 10;
 
 /// A machine that is turned by hand: Store and Prophet.
 pub(super) trait Machine: Send + 'static {
@@ -51,15 +54,17 @@ pub(super) async fn drive<E: Env, M: Machine>(
     mut deliver: impl FnMut(&M, Vec<M::Send>) + Send,
 ) -> Result<(), EngineError> {
     let mut next_tick = env.now() + tick_interval;
+    let mut steady = Steady::new(env.now(), tick_interval * LEAP_TICKS_MAX);
     loop {
         if !machine.has_work() {
             match within(&env, next_tick.since(env.now()), inbox.recv()).await {
-                Some(Some(input)) => machine.step(env.now(), input),
+                Some(Some(input)) => machine.step(steady.at(env.now()), input),
                 Some(None) => return Ok(()),
                 None => {}
             }
         }
-        let now = env.now();
+        let clock = env.now();
+        let now = steady.at(clock);
         for _ in 0..INPUTS_PER_TURN {
             match inbox.try_recv() {
                 Ok(input) => machine.step(now, input),
@@ -67,9 +72,9 @@ pub(super) async fn drive<E: Env, M: Machine>(
                 Err(mpsc::error::TryRecvError::Empty) => break,
             }
         }
-        if now >= next_tick {
+        if clock >= next_tick {
             // Missed ticks are not made up for: a stalled disk must not make elections of a burst of ticks.
-            next_tick = now + tick_interval;
+            next_tick = clock + tick_interval;
             machine.step(now, M::tick());
         }
         if machine.has_work() {

@@ -15,4 +15,4 @@ pub use id::{Boot, CallId, ClusterId, NodeToken, ReplicaId, ShardId, StoreId};
 pub use range::KeyRange;
 pub use rng::Rng;
 pub use shard::{Peer, PeerRole, Shard, ShardRoute};
-pub use time::Instant;
+pub use time::{Instant, Steady};
