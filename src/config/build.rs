@@ -124,5 +124,6 @@ fn limits(settings: &Settings) -> Limits {
         reads_pending_max: settings.count("limits.reads-pending-max"),
         file_slack_max: settings.number("limits.file-slack-max"),
         disk_stall_max: settings.duration("limits.disk-stall-max"),
+        disk_reserve: settings.number("limits.disk-reserve"),
     }
 }

@@ -140,6 +140,7 @@ pub struct Limits {
     pub reads_pending_max: usize,
     pub file_slack_max: u64,
     pub disk_stall_max: Duration,
+    pub disk_reserve: u64,
 }
 
 impl Config {

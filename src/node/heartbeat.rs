@@ -26,7 +26,9 @@ use crate::{
 
 /// Pause between two tries to register.
 const REGISTER_PAUSE: Duration = Duration::from_millis(300);
-/// Between looks at the disk's free space and the book's worth of a write.
+/// Between looks at the disk's free space.
+const LOOK_AT_ROOM: Duration = Duration::from_secs(1);
+/// Between looks whether the book is worth a write.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// What stands between a store and Prophet.
@@ -159,14 +161,21 @@ impl<E: Env> Liaison<E> {
         }
     }
 
-    /// Looks at the disk's space and writes the book down where it changed.
-    pub async fn keep_house(self, engine: Engine) -> Result<(), NodeError> {
-        let mut written = self.book.lock().expect("no holder panics").essence();
+    /// Tells the store how much room its disk has, for ever. Short writes take no more than the reserve between two looks.
+    pub async fn watch_room(self) {
         loop {
             let (disk, folder) = (self.env.disk().clone(), self.config.dir_data.clone());
             if let Ok(Space { capacity, available }) = self.env.disk().offload(move || disk.space(&folder)).await {
                 self.inboxes.to_store(store::Input::Space { capacity, available });
             }
+            self.env.sleep(LOOK_AT_ROOM).await;
+        }
+    }
+
+    /// Writes the book down where it changed.
+    pub async fn keep_house(self, engine: Engine) -> Result<(), NodeError> {
+        let mut written = self.book.lock().expect("no holder panics").essence();
+        loop {
             let routes = self.router.known().0;
             let book = {
                 let mut book = self.book.lock().expect("no holder panics");

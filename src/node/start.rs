@@ -276,6 +276,7 @@ async fn run_store<E: Env>(parts: Parts<E>, liaison: Liaison<E>) -> Result<(), N
     parts.spawn("beat store", liaison.clone().beat_store(pulse_inbox));
     parts.env.spawn("beat shards", liaison.clone().beat_shards(beat_inbox));
     parts.env.spawn("ask Prophet", liaison.clone().ask(ask_inbox));
+    parts.env.spawn("watch room", liaison.clone().watch_room());
     parts.spawn("keep house", liaison.keep_house(parts.engine.clone()));
     let pace = Pace { tick_interval: parts.config.raft.tick_interval, watch: parts.watched("the store's disk") };
     let deliver = move |_: &Store, sends| outbox.deliver(sends);

@@ -30,6 +30,7 @@ impl Store {
     fn admit(&mut self, ticket: Ticket, request: DataRequest) -> Result<(), Refusal> {
         let DataRequest { shard, epoch, op } = request;
         self.check_limits(&op)?;
+        self.check_room(&op)?;
         if let Some(bad) = self.quarantined.get(&shard) {
             return Err(Refusal::Unavailable(format!("the replica of {shard} is quarantined: {}", bad.why)));
         }

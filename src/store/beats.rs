@@ -50,8 +50,8 @@ impl Store {
             shard_count: (self.groups.len() + self.quarantined.len()) as u64,
             quarantined: self.quarantined_told(),
             leader_count: self.groups.values().filter(|group| group.leads()).count() as u64,
-            capacity: self.space.0,
-            available: self.space.1,
+            capacity: self.room.capacity,
+            available: self.room.available,
         });
     }
 

@@ -178,6 +178,8 @@ pub struct StoreConfig {
     pub value_bytes_max: usize,
     /// Requests that may wait at once.
     pub requests_max: usize,
+    /// Free bytes of the disk below which writes are refused; below half of it, entries of leaders too.
+    pub disk_reserve: u64,
     /// Bytes of keys and values over which a shard is split.
     pub shard_capacity: u64,
     /// Bytes of rows in one chunk of a snapshot, about.
@@ -198,6 +200,7 @@ impl StoreConfig {
             key_bytes_max: config.limits.key_bytes_max,
             value_bytes_max: config.limits.value_bytes_max,
             requests_max: config.limits.requests_in_flight_max * 8,
+            disk_reserve: config.limits.disk_reserve,
             shard_capacity,
             snapshot_chunk_bytes: config.snapshot.snap_chunk_size,
             snapshot_chunks_max: config.snapshot.max_concurrency_snap_chunks as u32,

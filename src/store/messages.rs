@@ -2,7 +2,11 @@
 
 use raft::eraftpb::MessageType;
 
-use super::{Input, Store, births, quarantine::contained_each};
+use super::{
+    Input, Store, births,
+    quarantine::contained_each,
+    room::{self, Room},
+};
 use crate::{
     raft::Group,
     shard::{Command, KvMachine},
@@ -27,7 +31,7 @@ impl Store {
             Input::Alive { store, without } => self.hear_alive(store, without),
             Input::TellAll => self.tell_all(),
             Input::Unreachable(store) => self.unreachable(store),
-            Input::Space { capacity, available } => self.space = (capacity, available),
+            Input::Space { capacity, available } => self.room = Room { capacity, available },
             Input::HandOver => self.hand_over(),
         }
     }
@@ -39,14 +43,18 @@ impl Store {
         if !self.finds_replica(&message) || self.installing.contains_key(&shard) || is_snapshot {
             return;
         }
+        // Its leader sends it again.
+        if self.has_no_room_for_entries() && room::brings_entries(&message) {
+            return;
+        }
         self.with_group(shard, |group| group.step(message));
         self.touch(shard);
     }
 
     fn step_chunk(&mut self, chunk: SnapshotChunk) {
-        if self.finds_replica(&chunk.head) {
+        if !self.has_no_room_for_entries() && self.finds_replica(&chunk.head) {
             self.take_chunk(chunk);
-        } else if self.quarantined.contains_key(&chunk.head.shard) {
+        } else if self.has_no_room_for_entries() || self.quarantined.contains_key(&chunk.head.shard) {
             // Its sender has no use for waiting.
             self.answer_chunk(&chunk, SnapshotState::Refused);
         }

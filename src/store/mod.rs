@@ -24,6 +24,7 @@ mod messages;
 mod quarantine;
 mod ranges;
 mod receiving;
+mod room;
 mod sending;
 mod split;
 mod status;
@@ -109,7 +110,7 @@ pub struct Store {
     next_membership_ask: Instant,
     next_fetch: Instant,
     announced: BTreeMap<ShardId, Announced>,
-    space: (u64, u64),
+    room: room::Room,
     status: status::Shown,
     watch: watch::Watch,
     next_quiet_beat: Instant,
@@ -154,7 +155,7 @@ impl Store {
             next_membership_ask: Instant::default(),
             next_fetch: Instant::default(),
             announced: BTreeMap::new(),
-            space: (0, 0),
+            room: room::Room::default(),
             status: status::Shown::default(),
             watch: watch::Watch::default(),
             next_quiet_beat: Instant::default(),

@@ -87,6 +87,7 @@ fn config(quiet_after_ticks: u64) -> StoreConfig {
         shard_capacity: 1 << 20,
         snapshot_chunk_bytes: 64,
         snapshot_chunks_max: 4,
+        disk_reserve: 0,
         membership_check: std::time::Duration::from_secs(1 << 20),
     }
 }
