@@ -495,6 +495,29 @@ fn an_operator_ends_when_its_new_replica_is_silent() {
 }
 
 #[test]
+fn nobody_waits_for_a_learner_whose_store_is_not_heard_of() {
+    let mut prophet = Member::found();
+    let ([first, second, third], mut left, right) = three_stores(&mut prophet);
+    prophet.shard_beat(&left, &[]);
+    prophet.shard_beat(&right, &[]);
+    let learner = put(&prophet.shard_beat(&left, &[]));
+    assert_eq!(learner.store, third);
+    left.peers.push(learner);
+    left.epoch.conf_ver += 1;
+    prophet.shard_beat(&left, &[]);
+    // It misses three heartbeats; that is far from being held for Down.
+    for _ in 0..4 {
+        prophet.wait(8);
+        prophet.beat(first, 10, 1).unwrap();
+        prophet.beat(second, 20, 1).unwrap();
+    }
+    let ProphetReply::Operators { recent, .. } = prophet.ask(10, ProphetRequest::Operators) else { panic!() };
+    let is_given_up = |outcome: &str| outcome == "cancelled: the store that it fills is not heard of";
+    assert!(recent.iter().any(|ended| is_given_up(&ended.outcome)), "{recent:?}");
+    assert_eq!(prophet.shard_beat(&left, &[])[0].step, ShardStep::Remove(learner));
+}
+
+#[test]
 fn why_a_shard_is_not_moved_is_explained() {
     let mut prophet = Member::found();
     let (_, mut left, right) = three_stores(&mut prophet);

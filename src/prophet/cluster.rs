@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Heartbeats that a store may miss before it is no place for a new replica.
-const BEATS_MISSED: u32 = 3;
+pub(super) const BEATS_MISSED: u32 = 3;
 
 /// A smaller replica's snapshot is no burden: it does not count for `max-snapshot-count`.
 const SMALL_BYTES: u64 = 1 << 20;

@@ -4,7 +4,7 @@
 use super::{
     Command, Prophet, Waiting,
     checker::{Verdict, Wish, location, replicas},
-    cluster::Cluster,
+    cluster::{BEATS_MISSED, Cluster},
     operator::{Kind, Operator},
     scheduler,
 };
@@ -149,10 +149,13 @@ impl Prophet {
         let Some(meta) = self.group.machine() else { return };
         let in_use = |store| meta.stores().get(&store).is_some_and(|store| store.state == StoreState::Up);
         let mut operators = std::mem::take(&mut self.view.operators);
+        let is_alive = |store| self.view.is_alive(store, self.now, self.config.store_beat * BEATS_MISSED);
         operators.expire(self.now, self.config.catch_up_deadline, |shard, peer| match peer {
             peer if !in_use(peer.store) => Some("cancelled: the store that it fills is not in use any more"),
             // Until the old one there is gone, its store cannot tell it from the new one.
             peer if self.view.is_quarantined_known(shard, peer) => Some("cancelled: its new replica is quarantined"),
+            // It carries nothing yet: another store is quicker than waiting for this one.
+            peer if !is_alive(peer.store) => Some("cancelled: the store that it fills is not heard of"),
             // A checker may take it away then, and the shard is free for what it needs.
             peer if self.is_silent(shard, peer.replica) => Some("cancelled: its new replica is silent"),
             _ => None,

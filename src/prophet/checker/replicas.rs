@@ -1,6 +1,7 @@
 //! Does the shard have the replicas that it should? In this order:
 //!
-//! 1. a learner that no operator owns is promoted where a voter is missing, and removed where none is, or if it is lost;
+//! 1. a learner that no operator owns is promoted where a voter is missing, and removed where none is, or if it or its
+//!    store is lost: it carries nothing yet, so nobody waits for it as for a voter;
 //! 2. one too many goes: one in trouble first, else the one that is least apart from the others on the fullest store;
 //! 3. a missing voter is added;
 //! 4. a voter in trouble (its store Down, drained or removed; itself quarantined, or silent for `max-peer-down-time`) is
@@ -46,8 +47,9 @@ pub fn check(cluster: &Cluster, beat: &ShardBeat) -> Verdict {
 }
 
 fn left_over(cluster: &Cluster, beat: &ShardBeat, learner: &Peer, is_wanted: bool) -> Verdict {
-    let lost = cluster.trouble(beat, learner);
-    let replica = learner.replica;
+    let (replica, store) = (learner.replica, learner.store);
+    let unheard = || format!("the learner {replica} is on {store}, which is not heard of");
+    let lost = cluster.trouble(beat, learner).or_else(|| (!cluster.is_alive(store)).then(unheard));
     match (lost, is_wanted) {
         (None, true) if beat.caught_up.contains(&replica) => {
             let wish = Wish::new(Kind::Repair, format!("the learner {replica} has caught up"));
