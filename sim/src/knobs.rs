@@ -23,6 +23,9 @@ pub const HTTP_PORT: u16 = 8080;
 /// A down-time that no run sees the end of.
 pub const LONG_DOWN_TIME: Duration = Duration::from_secs(1800);
 
+/// `[limits] disk-reserve` of every node.
+pub const DISK_RESERVE: u64 = 8 << 20;
+
 /// Dice of `seed` for one purpose, which share no throw with those of another.
 pub fn dice(seed: u64, purpose: &str) -> Rng {
     Rng::new(xxh3_64_with_seed(purpose.as_bytes(), seed))
@@ -246,6 +249,11 @@ impl Knobs {
         self.shard_capacity < 1 << 20
     }
 
+    /// Whether no run sees the end of what a replica or a store may be silent for.
+    pub fn forgives_silence(&self) -> bool {
+        self.peer_down_time.min(self.store_down_time) == LONG_DOWN_TIME
+    }
+
     /// Replicas that each shard is given.
     pub fn replicas(&self) -> usize {
         3
@@ -294,7 +302,8 @@ impl Knobs {
              [prophet]\nname = \"{host}\"\nfounding-wait = {founding}\n{membership}{etcd}\
              [prophet.schedule]\nmax-container-down-time = {store_down}\n\
              [prophet.replication]\nmax-replicas = {replicas}\ninitial-split-keys = {splits}\n\
-             [limits]\nrequest-deadline = {deadline}\nfile-slack-max = {slack}\ndisk-stall-max = {stall}\n",
+             [limits]\nrequest-deadline = {deadline}\nfile-slack-max = {slack}\ndisk-stall-max = {stall}\n\
+             disk-reserve = {DISK_RESERVE}\n",
             tick = ms(self.tick),
             heartbeat = self.heartbeat_ticks,
             election = self.election_ticks,

@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 
 use crate::{
     check::{Invariant, down},
-    env::{Death, Life, Net, NetworkKind, SimDisk, SimEnv, SimEnvSetup, Trace},
+    env::{Clock, Death, Life, Net, NetworkKind, SimDisk, SimEnv, SimEnvSetup, Trace},
     knobs::{Knobs, Transport},
     plan::Target,
     run::Record,
@@ -69,6 +69,8 @@ struct Node {
     life: u64,
     stop: Raise,
     lost_folder: bool,
+    /// Something of its files changed at rest: it may be lost for good.
+    spoiled: bool,
     /// Its last life ended by itself because its disk stood still.
     gave_up: bool,
 }
@@ -88,6 +90,8 @@ struct Inner {
     watcher: NodeHandle,
     /// Wakes all clients that think.
     rush: Notify,
+    /// Until when clients do not think at all.
+    flooded_until: Mutex<Duration>,
 }
 
 impl World {
@@ -98,8 +102,8 @@ impl World {
         let nodes = (0..knobs.nodes).map(|node| Node::new(&knobs, node, &trace)).collect();
         let watcher = client_machine(knobs.clients + READERS);
         let (began, nodes) = (time::Instant::now(), Mutex::new(nodes));
-        let rush = Notify::new();
-        World(Arc::new(Inner { knobs, net, trace, record, began, nodes, watcher, rush }))
+        let (rush, flooded_until) = (Notify::new(), Mutex::default());
+        World(Arc::new(Inner { knobs, net, trace, record, began, nodes, watcher, rush, flooded_until }))
     }
 
     fn nodes(&self) -> MutexGuard<'_, Vec<Node>> {
@@ -133,8 +137,21 @@ impl World {
 
     /// Sleeps for this long, or until the next [`Self::rush`].
     pub async fn think(&self, pause: Duration) {
+        if self.now() < *self.flooded() {
+            return;
+        }
         // Whichever comes first; that it was the time is no error here.
         let _ = time::timeout(pause, self.0.rush.notified()).await;
+    }
+
+    fn flooded(&self) -> MutexGuard<'_, Duration> {
+        self.0.flooded_until.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// No client thinks for so long.
+    pub fn flood(&self, lasts: Duration) {
+        *self.flooded() = self.now() + lasts;
+        self.rush();
     }
 
     /// All clients that think have thought enough.
@@ -161,6 +178,30 @@ impl World {
     /// Whether some node's folder was lost for good.
     pub fn lost_a_folder(&self) -> bool {
         self.nodes().iter().any(|node| node.lost_folder)
+    }
+
+    /// Whether `node`'s files were changed at rest.
+    pub fn is_spoiled(&self, node: usize) -> bool {
+        self.nodes()[node].spoiled
+    }
+
+    /// Changes a bit in one of the files of a node that is away. Whether it has such a file.
+    pub fn spoil(&self, node: usize, file: &str) -> bool {
+        let mut nodes = self.nodes();
+        let slot = &mut nodes[node];
+        assert_eq!(slot.state, State::Down, "node{node} still runs");
+        slot.spoiled |= slot.disk.flip_bit(file);
+        slot.spoiled
+    }
+
+    /// The clock of the life that `node` has now.
+    pub fn clock(&self, node: usize) -> Option<Clock> {
+        self.0.net.clock(node).filter(|_| self.state(node) == State::Up)
+    }
+
+    /// How `node`'s clock runs from now on, in millionths too fast, in this life.
+    pub fn set_drift(&self, clock: &Clock, millionths: i32) {
+        clock.set_drift(crate::env::now().expect("faults happen inside of the run"), millionths);
     }
 
     /// The node that is meant right now; `None` where the group has no leader yet.
@@ -298,11 +339,18 @@ impl World {
         slot.disk.fence();
         self.0.net.kill_node(node, Death::Process);
         let asked = slot.state == State::Stopping;
-        let (disk_failed, stall) = (slot.disk.crashed(), slot.disk.stall());
+        let (disk_failed, stall) = (slot.disk.crashed() || slot.disk.failed(), slot.disk.stall());
         slot.state = State::Down;
         let told = match outcome {
             Ok(()) if asked => return,
             Err(NodeError::Disk(_)) if disk_failed => return,
+            Err(NodeError::Disk(_)) if slot.spoiled => {
+                slot.state = State::Gone;
+                slot.lost_folder = true;
+                self.0.record.count("flipped bits that were noticed", 1);
+                self.0.record.observer.lost_folder(node);
+                return;
+            }
             Err(NodeError::DiskStalled(_)) if stall.is_some() => {
                 slot.gave_up = true;
                 self.0.record.count("nodes that gave up their disk", 1);
@@ -445,7 +493,12 @@ impl World {
         for disk in disks {
             disk.disarm();
             disk.set_latency(low, high);
+            disk.make_room();
         }
+        for node in self.nodes_in(State::Up) {
+            self.clock(node).inspect(|clock| self.set_drift(clock, 0));
+        }
+        *self.flooded() = Duration::ZERO;
         self.nodes_in(State::Down).into_iter().for_each(|node| self.restart(node));
     }
 }
@@ -459,6 +512,7 @@ impl Node {
             life: 0,
             stop: Raise::new(),
             lost_folder: false,
+            spoiled: false,
             gave_up: false,
         }
     }

@@ -16,6 +16,9 @@ use crate::env::SimDisk;
 /// Where a node of a run keeps its replicas.
 pub const STORE: &str = "/data/matrixkv/store.redb";
 
+/// Where a member of Prophet keeps what it knows.
+pub const PROPHET: &str = "/data/matrixkv/prophet.redb";
+
 /// The replicas on this disk that have counted wrong, in words.
 pub fn recount(disk: &SimDisk) -> Vec<String> {
     disk.revive();

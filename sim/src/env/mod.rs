@@ -32,7 +32,7 @@ pub use disk::{DiskCounters, SimDisk, SimFile};
 pub use film::{Film, Life};
 pub use net::{Death, Net, NetCounters, Policy, SimListener, SimNetwork, SimStream};
 pub use network::EitherNetwork;
-pub use time::Clock;
+pub use time::{Clock, now};
 pub use trace::Trace;
 
 /// Hears every fact, as the machines of one node say it.
@@ -105,7 +105,7 @@ impl Env for SimEnv {
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
-        time::pause(self.0.clock.true_duration(duration))
+        self.0.clock.sleep(duration)
     }
 
     fn spawn(&self, _name: &'static str, task: impl Future<Output = ()> + Send + 'static) {

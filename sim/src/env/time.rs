@@ -1,5 +1,7 @@
 //! Virtual time. One clock is true: madsim's. Each life of a node sees it through a [`Clock`] of its own, which starts
-//! anywhere and may run fast, slow, or jump ahead.
+//! anywhere and may run fast, slow, or not at all, or jump ahead.
+//!
+//! Said aloud: a timer that was set before its clock began to run wrong rings as if that ran right, and looks then.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -11,6 +13,9 @@ use matrixkv::types::{self, Rng};
 
 /// A million parts.
 const MILLION: i128 = 1_000_000;
+
+/// How often what waits for a clock that stands still looks whether it goes on.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// Where the clock of a new life starts at most.
 const START_MAX: Duration = Duration::from_secs(1 << 30);
@@ -60,16 +65,33 @@ impl Clock {
         types::Instant(self.state().show(now))
     }
 
-    /// How long something truly takes that takes `shown` on this clock as it runs now.
-    pub fn true_duration(&self, shown: Duration) -> Duration {
+    /// How long something truly takes that takes `shown` on this clock as it runs now; `None` if it stands still.
+    pub fn true_duration(&self, shown: Duration) -> Option<Duration> {
         let drift = self.state().drift;
         let nanos = shown.as_nanos().min(u64::MAX as u128) as i128;
-        Duration::from_nanos((nanos * MILLION / (MILLION + drift)) as u64)
+        (drift > -MILLION)
+            .then(|| Duration::from_nanos(((nanos * MILLION + MILLION + drift - 1) / (MILLION + drift)) as u64))
+    }
+
+    /// Resolves when `duration` is over on this clock.
+    pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let clock = self.clone();
+        async move {
+            let until = clock.show(now().unwrap_or(0)) + duration;
+            pause(clock.true_duration(duration).unwrap_or(GLANCE)).await;
+            loop {
+                let left = until.since(clock.show(now().unwrap_or(0)));
+                if left.is_zero() {
+                    return;
+                }
+                pause(clock.true_duration(left).unwrap_or(GLANCE)).await;
+            }
+        }
     }
 
     /// It runs `millionths` too fast from now on (too slow, if negative).
     pub fn set_drift(&self, now: u64, millionths: i32) {
-        assert!(millionths > -1_000_000, "a clock never stands still nor runs backwards");
+        assert!(millionths >= -1_000_000, "a clock never runs backwards");
         let mut state = self.state();
         *state = State { shown: state.show(now), at: now, drift: millionths.into() };
     }
@@ -97,8 +119,11 @@ mod tests {
         clock.set_drift(2_001_000, 100_000);
         assert_eq!(clock.show(2_001_000) - start, Duration::from_millis(2));
         assert_eq!(clock.show(12_001_000) - start, Duration::from_millis(13));
-        assert_eq!(clock.true_duration(Duration::from_millis(11)), Duration::from_millis(10));
+        assert_eq!(clock.true_duration(Duration::from_millis(11)), Some(Duration::from_millis(10)));
         clock.jump(Duration::from_secs(3600));
         assert_eq!(clock.show(12_001_000) - start, Duration::from_millis(3_600_013));
+        clock.set_drift(12_001_000, -1_000_000);
+        assert_eq!(clock.show(99_001_000) - start, Duration::from_millis(3_600_013));
+        assert_eq!(clock.true_duration(Duration::from_millis(11)), None);
     }
 }

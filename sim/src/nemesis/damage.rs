@@ -12,7 +12,10 @@ use matrixkv::{
 
 use super::Struck;
 use crate::{
-    check::{probe, sums::STORE},
+    check::{
+        probe,
+        sums::{PROPHET, STORE},
+    },
     env::Death,
     plan::{Damage, Kind, Target},
     world::{State, World},
@@ -29,17 +32,7 @@ const RUBBISH: &[u8] = &[0xff; 16];
 
 /// Kills a node, damages one of its replicas, and starts it again; only where every shard has its other replicas.
 pub async fn damage(world: &World, node: Target, group: u64, what: Damage) -> Struck {
-    let patience = world.now() + PATIENCE;
-    while world.nodes_in(State::Up).len() < world.knobs().nodes || probe::is_whole(world).await.is_err() {
-        if world.now() > patience {
-            return Struck::Skipped;
-        }
-        sleep(GLANCE).await;
-    }
-    let Some(node) = world.resolve(node) else { return Struck::Skipped };
-    if !world.kill(node, Death::Process).await || world.state(node) != State::Down {
-        return Struck::Skipped;
-    }
+    let Some(node) = kill_when_whole(world, node).await else { return Struck::Skipped };
     let struck = match at_rest(world, node, group, what) {
         Ok(Some(shard)) => {
             world.record().fault(Kind::Damage, world.now(), &format!("{what:?} of {shard} on node{node}"));
@@ -50,6 +43,30 @@ pub async fn damage(world: &World, node: Target, group: u64, what: Damage) -> St
     };
     world.restart(node);
     struck
+}
+
+/// Kills a node, flips a bit in one of its files, and starts it again; only where everything has all its voters.
+pub async fn flip_bit(world: &World, node: Target) -> Struck {
+    let Some(node) = kill_when_whole(world, node).await else { return Struck::Skipped };
+    // Prophet's file is there on Prophet's nodes only.
+    let file = if world.knobs().seed.is_multiple_of(4) { PROPHET } else { STORE };
+    let struck = if world.spoil(node, file) || world.spoil(node, STORE) { Struck::Yes } else { Struck::Skipped };
+    world.record().fault(Kind::BitFlip, world.now(), &format!("node{node}"));
+    world.restart(node);
+    struck
+}
+
+/// Waits for a moment in which everything has all its voters, and ends the process of a node then.
+async fn kill_when_whole(world: &World, node: Target) -> Option<usize> {
+    let patience = world.now() + PATIENCE;
+    while world.nodes_in(State::Up).len() < world.knobs().nodes || probe::is_whole(world).await.is_err() {
+        if world.now() > patience {
+            return None;
+        }
+        sleep(GLANCE).await;
+    }
+    let node = world.resolve(node)?;
+    (world.kill(node, Death::Process).await && world.state(node) == State::Down).then_some(node)
 }
 
 /// Writes the damage, unless there is nothing to damage.

@@ -8,6 +8,7 @@
 //!   restores it.)
 //! - after [`heal`] no fault acts any more: its task is gone, and what it left half done is undone.
 
+mod clock;
 mod cluster;
 mod damage;
 mod disk;
@@ -112,6 +113,18 @@ impl Strike {
             Fault::Split { side, lasts } => self.network.split(world, side, *lasts).await,
             Fault::Links { kind, links, lasts } => self.network.worsen(world, *kind, self.number, *links, *lasts).await,
             Fault::DiskStall { node, lasts } => disk::stall(world, kind, *node, *lasts).await,
+            Fault::Swizzle { order, back, every } => self.network.swizzle(world, order, back, *every).await,
+            Fault::Flapping { a, b, every, lasts } => self.network.flap(world, (*a, *b), *every, *lasts).await,
+            Fault::BadLink { from, to, links, lasts } => {
+                self.network.worsen_one(world, self.number, (*from, *to), *links, *lasts).await
+            }
+            Fault::ClockJump { node, by } => clock::jump(world, *node, *by),
+            Fault::ClockDrift { node, millionths, lasts } => clock::run(world, kind, *node, *millionths, *lasts).await,
+            Fault::ClockFreeze { node, lasts } => clock::run(world, kind, *node, clock::STILL, *lasts).await,
+            Fault::DiskError { node, on, operation, down } => disk::error(world, *node, *on, *operation, *down).await,
+            Fault::DiskFull { node, left, lasts } => disk::full(world, *node, *left, *lasts).await,
+            Fault::BitFlip { node } => damage::flip_bit(world, *node).await,
+            Fault::Overload { latency, lasts } => disk::overload(world, *latency, *lasts).await,
             Fault::SlowDisk { node, latency, lasts } => disk::slow(world, *node, *latency, *lasts).await,
         }
     }

@@ -24,8 +24,10 @@ pub struct Network(Arc<Mutex<Harm>>);
 struct Harm {
     /// How many faults cut each direction.
     cuts: BTreeMap<(usize, usize), u32>,
-    /// The faults that make links worse, by their place in the plan.
+    /// The faults that make all links worse, by their place in the plan.
     links: BTreeMap<usize, Links>,
+    /// Those that make one worse, in one direction.
+    single: BTreeMap<usize, ((usize, usize), Links)>,
 }
 
 impl Network {
@@ -35,16 +37,24 @@ impl Network {
 
     /// Cuts these directions.
     pub async fn cut(&self, world: &World, kind: Kind, directions: &[(usize, usize)], lasts: Duration) -> Struck {
+        self.hold(world, directions);
+        world.record().fault(kind, world.now(), &format!("{directions:?} for {lasts:?}"));
+        sleep(lasts).await;
+        self.release(world, directions);
+        Struck::Yes
+    }
+
+    fn hold(&self, world: &World, directions: &[(usize, usize)]) {
         for (from, to) in directions {
             *self.harm().cuts.entry((*from, *to)).or_default() += 1;
             world.net().cut(*from, *to);
         }
-        world.record().fault(kind, world.now(), &format!("{directions:?} for {lasts:?}"));
-        sleep(lasts).await;
+    }
+
+    fn release(&self, world: &World, directions: &[(usize, usize)]) {
         for (from, to) in directions {
             self.mend(world, *from, *to);
         }
-        Struck::Yes
     }
 
     fn mend(&self, world: &World, from: usize, to: usize) {
@@ -100,9 +110,69 @@ impl Network {
     }
 
     fn apply_links(&self, world: &World) {
-        let worst = self.harm().links.values().fold(world.knobs().links, |worst, links| worst.worse_of(*links));
+        let harm = self.harm();
+        let worst = harm.links.values().fold(world.knobs().links, |worst, links| worst.worse_of(*links));
         world.net().set_default_policy(worst.policy());
+        world.net().reset_policies();
+        let mut single: BTreeMap<_, Links> = BTreeMap::new();
+        for (direction, links) in harm.single.values() {
+            let so_far = single.get(direction).copied().unwrap_or(worst);
+            single.insert(*direction, so_far.worse_of(*links));
+        }
+        for ((from, to), links) in single {
+            world.net().set_policy(from, to, links.policy());
+        }
     }
+
+    /// Makes one link worse, in one direction.
+    pub async fn worsen_one(
+        &self,
+        world: &World,
+        number: usize,
+        (from, to): (usize, usize),
+        links: Links,
+        lasts: Duration,
+    ) -> Struck {
+        world.record().fault(Kind::BadLink, world.now(), &format!("node{from} -> node{to}, {links} for {lasts:?}"));
+        self.harm().single.insert(number, ((from, to), links));
+        self.apply_links(world);
+        sleep(lasts).await;
+        self.harm().single.remove(&number);
+        self.apply_links(world);
+        Struck::Yes
+    }
+
+    /// Cuts nodes off one by one, and takes them back in another order.
+    pub async fn swizzle(&self, world: &World, order: &[usize], back: &[usize], every: Duration) -> Struck {
+        world.record().fault(Kind::Swizzle, world.now(), &format!("{order:?}, back {back:?}, every {every:?}"));
+        for node in order {
+            self.hold(world, &around(world, *node));
+            sleep(every).await;
+        }
+        for node in back {
+            self.release(world, &around(world, *node));
+            sleep(every).await;
+        }
+        Struck::Yes
+    }
+
+    /// Cuts a pair, mends it, and so on.
+    pub async fn flap(&self, world: &World, (a, b): (usize, usize), every: Duration, lasts: Duration) -> Struck {
+        world.record().fault(Kind::Flapping, world.now(), &format!("node{a} | node{b}, every {every:?} for {lasts:?}"));
+        let until = world.now() + lasts;
+        while world.now() < until {
+            self.hold(world, &[(a, b), (b, a)]);
+            sleep(every).await;
+            self.release(world, &[(a, b), (b, a)]);
+            sleep(every).await;
+        }
+        Struck::Yes
+    }
+}
+
+/// All directions from and to a node.
+fn around(world: &World, node: usize) -> Vec<(usize, usize)> {
+    others(world, &[node]).into_iter().flat_map(|other| [(node, other), (other, node)]).collect()
 }
 
 fn others(world: &World, side: &[usize]) -> Vec<usize> {

@@ -129,12 +129,21 @@ pub async fn pause(world: &World, kind: Kind, node: Target, lasts: Duration) -> 
     Struck::Yes
 }
 
+/// Whether everything has its voters. What is on its way to a store that is lost stays under way until it has been silent for
+/// long enough; where no run sees the end of that, nothing may be on its way.
+async fn is_ready_for_a_loss(world: &World) -> bool {
+    match world.knobs().forgives_silence() {
+        true => probe::is_whole(world).await.is_ok(),
+        false => probe::is_replicated(world).await.is_ok(),
+    }
+}
+
 /// The first Prophet node comes back with an empty folder; only where everything has its other voters, and only once.
 pub async fn empty_folder(world: &World, down: Duration) -> Struck {
     let patience = world.now() + EMPTY_PATIENCE;
     loop {
         let all_up = world.nodes_in(State::Up).len() == world.knobs().nodes;
-        if all_up && !world.lost_a_folder() && probe::is_replicated(world).await.is_ok() {
+        if all_up && !world.lost_a_folder() && is_ready_for_a_loss(world).await {
             break;
         }
         if world.now() > patience {

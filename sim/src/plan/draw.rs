@@ -6,10 +6,10 @@ use std::time::Duration;
 use matrixkv::types::Rng;
 
 use super::{
-    CONTACT_MARGIN, Damage, EMPTY_PATIENCE, Fault, Harm, Kind, Moment, Move, Plan, Profile, Quiet, Target, Timed,
-    profile::Frequency,
+    Access, CONTACT_MARGIN, Damage, EMPTY_PATIENCE, Fault, Harm, Kind, Moment, Move, Plan, Profile, Quiet, Target,
+    Timed, profile::Frequency,
 };
-use crate::knobs::{Knobs, Links, dice};
+use crate::knobs::{DISK_RESERVE, Knobs, Links, dice};
 
 impl Plan {
     /// The plan of the knobs' seed for a run of `length`, with the faults of `profile`.
@@ -36,11 +36,16 @@ impl Plan {
         Some(Quiet { from: empty.at, until })
     }
 
-    /// With one replica damaged, no other voter may go for good before it was replaced.
+    /// With one replica damaged, or one node lost for good, no other voter may go before that was replaced.
     fn keep_majorities(&mut self) {
-        let takes_voters = |timed: &Timed| matches!(timed.fault.kind(), Kind::EmptyFolder | Kind::RemoveReplica);
-        if self.faults.iter().any(takes_voters) {
-            self.faults.retain(|timed| timed.fault.kind() != Kind::Damage);
+        self.drop_beside(Kind::Damage, &[Kind::EmptyFolder, Kind::RemoveReplica]);
+        self.drop_beside(Kind::BitFlip, &[Kind::EmptyFolder, Kind::RemoveReplica, Kind::Damage]);
+    }
+
+    /// Leaves the faults of `kind` out where there is one of the others.
+    fn drop_beside(&mut self, kind: Kind, others: &[Kind]) {
+        if self.faults.iter().any(|timed| others.contains(&timed.fault.kind())) {
+            self.faults.retain(|timed| timed.fault.kind() != kind);
         }
     }
 
@@ -97,6 +102,33 @@ impl Kind {
                 Fault::Drain { node, lasts: lasts * 2 }
             }
             Kind::EmptyFolder => Fault::EmptyFolder { down },
+            Kind::Swizzle => draw_swizzle(knobs, rng),
+            Kind::Flapping => {
+                // About the time after which a follower gives its leader up.
+                let every = knobs.election_timeout() * rng.between(4, 14) as u32 / 10;
+                draw_pair(knobs, rng, |a, b| Fault::Flapping { a, b, every, lasts: lasts * 2 })
+            }
+            Kind::BadLink => {
+                let kinds = [Kind::Loss, Kind::Delay, Kind::Duplicate, Kind::Reorder];
+                let links = draw_links(kinds[rng.below(kinds.len() as u64) as usize], knobs.links, rng);
+                draw_pair(knobs, rng, |from, to| Fault::BadLink { from, to, links, lasts })
+            }
+            Kind::ClockJump => Fault::ClockJump { node, by: Duration::from_millis(2 << rng.below(21)) },
+            Kind::ClockDrift => {
+                let millionths = rng.between(1000, 100_000) as i32;
+                Fault::ClockDrift { node, millionths: if rng.chance(0.5) { millionths } else { -millionths }, lasts }
+            }
+            Kind::ClockFreeze => Fault::ClockFreeze { node, lasts },
+            Kind::DiskError if rng.chance(0.3) => {
+                Fault::DiskError { node, on: Access::Read, operation: rng.between(1, 40), down }
+            }
+            Kind::DiskError => Fault::DiskError { node, on: Access::Change, operation: rng.between(1, 300), down },
+            Kind::DiskFull => {
+                // Between too little for writes and too little for entries, or below.
+                Fault::DiskFull { node, left: DISK_RESERVE * rng.between(3, 9) / 8, lasts: lasts * 2 }
+            }
+            Kind::BitFlip => Fault::BitFlip { node },
+            Kind::Overload => Fault::Overload { latency: Duration::from_millis(rng.between(2, 20)), lasts },
         }
     }
 }
@@ -116,6 +148,11 @@ fn draw_target(kind: Kind, knobs: &Knobs, rng: &mut Rng) -> Target {
     let leader = if rng.chance(0.2) { Target::ProphetLeader } else { Target::Leader(rng.below(64)) };
     match kind {
         Kind::KillLeader | Kind::CutLeader => leader,
+        Kind::ClockJump | Kind::ClockDrift | Kind::ClockFreeze | Kind::DiskError | Kind::DiskFull
+            if rng.chance(0.5) =>
+        {
+            leader
+        }
         Kind::Pause | Kind::DiskStall | Kind::ArmedCrash | Kind::PowerLoss if rng.chance(0.5) => leader,
         _ => node,
     }
@@ -167,6 +204,22 @@ fn draw_pair(knobs: &Knobs, rng: &mut Rng, make: impl FnOnce(usize, usize) -> Fa
     let a = rng.below(nodes);
     let b = (a + rng.between(1, nodes - 1)) % nodes;
     make(a as usize, b as usize)
+}
+
+/// Two nodes at least, and all of them now and then.
+fn draw_swizzle(knobs: &Knobs, rng: &mut Rng) -> Fault {
+    let mut order: Vec<_> = (0..knobs.nodes).collect();
+    shuffle(&mut order, rng);
+    order.truncate(rng.between(2, knobs.nodes as u64) as usize);
+    let mut back = order.clone();
+    shuffle(&mut back, rng);
+    Fault::Swizzle { order, back, every: Duration::from_millis(rng.between(20, 1200)) }
+}
+
+fn shuffle(nodes: &mut [usize], rng: &mut Rng) {
+    for last in (1..nodes.len()).rev() {
+        nodes.swap(last, rng.below(last as u64 + 1) as usize);
+    }
 }
 
 /// One node at least on each side.

@@ -1,7 +1,7 @@
 //! A run as a file, `plan.toml`: the knobs, the faults, and what the clients ask. It can be printed, edited and run again;
 //! what shrinking leaves of a failing seed is one.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, ops::RangeInclusive, path::Path, time::Duration};
 
 use matrixkv::{config::Config, planted::Bug};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Fault, Plan, Script, Serving, Target, Timed, span};
 use crate::{
     check::Invariant,
-    knobs::{Knobs, Links, PROPHET_NODES},
+    knobs::{DISK_RESERVE, Knobs, Links, PROPHET_NODES},
 };
 
 /// Nodes that a plan may have at most.
@@ -17,6 +17,9 @@ pub const NODES_MAX: usize = 9;
 
 /// Clients that a plan may have at most.
 pub const CLIENTS_MAX: usize = 1000;
+
+/// How many millionths a clock may run too fast.
+const DRIFTS: RangeInclusive<i32> = -500_000..=1_000_000;
 
 /// The longest run.
 pub const LENGTH_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -168,26 +171,42 @@ fn check_fault(knobs: &Knobs, fault: &Fault) -> Result<(), String> {
         return Err(format!("node{node}: there are {} nodes", knobs.nodes));
     }
     let why = match fault {
-        Fault::CutPair { a, b, .. } | Fault::Reset { a, b } | Fault::CutOneWay { from: a, to: b, .. } if a == b => {
+        Fault::CutPair { a, b, .. }
+        | Fault::Reset { a, b }
+        | Fault::Flapping { a, b, .. }
+        | Fault::BadLink { from: a, to: b, .. }
+        | Fault::CutOneWay { from: a, to: b, .. }
+            if a == b =>
+        {
             "two nodes are needed"
         }
+        Fault::Swizzle { order, back, .. } if !are_the_same(order, back) => "back: the nodes of order, each once",
+        Fault::ClockDrift { millionths, .. } if !DRIFTS.contains(millionths) => "millionths: -500000 to 1000000",
+        Fault::DiskFull { left, .. } if *left < DISK_RESERVE / 4 => "left: at least a quarter of limits.disk-reserve",
         Fault::Split { side, .. } if side.is_empty() || side.len() >= knobs.nodes => "each side needs a node",
         Fault::PowerLossAll { down } if down.len() != knobs.nodes => "down: one time for each node",
         Fault::SplitAt { key } if *key >= knobs.keys => "key: there are not so many",
-        Fault::Links { links, .. } => return check_links(links),
+        Fault::Links { links, .. } | Fault::BadLink { links, .. } => return check_links(links),
         _ => return Ok(()),
     };
     Err(why.to_owned())
+}
+
+fn are_the_same(order: &[usize], back: &[usize]) -> bool {
+    let sorted = |nodes: &[usize]| nodes.iter().copied().collect::<BTreeSet<_>>();
+    order.len() == back.len() && sorted(order).len() == order.len() && sorted(order) == sorted(back)
 }
 
 impl Fault {
     /// The nodes that it names.
     pub fn nodes(&self) -> Vec<usize> {
         match self {
-            Fault::CutPair { a, b, .. } | Fault::Reset { a, b } | Fault::CutOneWay { from: a, to: b, .. } => {
-                vec![*a, *b]
-            }
-            Fault::Split { side, .. } => side.clone(),
+            Fault::CutPair { a, b, .. }
+            | Fault::Reset { a, b }
+            | Fault::Flapping { a, b, .. }
+            | Fault::BadLink { from: a, to: b, .. }
+            | Fault::CutOneWay { from: a, to: b, .. } => vec![*a, *b],
+            Fault::Split { side, .. } | Fault::Swizzle { order: side, .. } => side.clone(),
             Fault::Move { node, .. } | Fault::Drain { node, .. } => vec![*node],
             Fault::Restart { node, .. }
             | Fault::Kill { node, .. }
@@ -198,12 +217,19 @@ impl Fault {
             | Fault::Isolate { node, .. }
             | Fault::DiskStall { node, .. }
             | Fault::SlowDisk { node, .. }
+            | Fault::ClockJump { node, .. }
+            | Fault::ClockDrift { node, .. }
+            | Fault::ClockFreeze { node, .. }
+            | Fault::DiskError { node, .. }
+            | Fault::DiskFull { node, .. }
+            | Fault::BitFlip { node }
             | Fault::Damage { node, .. } => match node {
                 Target::Node(node) => vec![*node],
                 Target::Leader(_) | Target::ProphetLeader => Vec::new(),
             },
             Fault::PowerLossAll { .. }
             | Fault::Links { .. }
+            | Fault::Overload { .. }
             | Fault::SplitAt { .. }
             | Fault::AtMoment { .. }
             | Fault::Rush { .. }

@@ -75,6 +75,26 @@ kinds! {
     RemoveReplica = "remove-replica",
     /// An operator drains a store.
     Drain = "drain",
+    /// Nodes are cut off one by one and come back in another order.
+    Swizzle = "swizzle",
+    /// A link comes and goes.
+    Flapping = "flapping",
+    /// One direction of one link gets worse.
+    BadLink = "bad-link",
+    /// A clock jumps ahead.
+    ClockJump = "clock-jump",
+    /// A clock runs too fast or too slow.
+    ClockDrift = "clock-drift",
+    /// A clock stands still.
+    ClockFreeze = "clock-freeze",
+    /// An operation of a disk fails.
+    DiskError = "disk-error",
+    /// A disk is nearly full.
+    DiskFull = "disk-full",
+    /// A bit flips at rest.
+    BitFlip = "bit-flip",
+    /// All clients ask all the time while disks are slow.
+    Overload = "overload",
     /// The first Prophet node comes back with an empty folder.
     EmptyFolder = "empty-folder",
 }

@@ -45,7 +45,7 @@ impl File for SimFile {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        drop(self.disk.admitted()?);
+        self.disk.admitted()?.read(&self.path)?;
         let read = self.file.lock().expect("no holder panics").read(offset as usize, out);
         read.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before"))
     }

@@ -13,12 +13,12 @@ use super::{DiskCounters, names::Names};
 use crate::env::{Trace, time};
 
 /// Bytes of a disk, unless said otherwise.
-const CAPACITY: u64 = 1 << 40;
+pub(super) const CAPACITY: u64 = 1 << 40;
 
 /// How long an operation takes, unless said otherwise.
 const LATENCY: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(2));
 
-/// What changes a disk. Power may be lost inside each of these.
+/// What a disk does. Power may be lost inside each of these, but for a read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Operation {
     Create,
@@ -28,6 +28,7 @@ pub(super) enum Operation {
     Rename,
     Remove,
     SyncDir,
+    Read,
 }
 
 /// What else loses power with the disk.
@@ -45,6 +46,9 @@ pub(super) struct Machine {
     /// Operations until power is lost, or until one fails.
     pub(super) crash_in: Option<u64>,
     pub(super) error_in: Option<u64>,
+    pub(super) read_error_in: Option<u64>,
+    /// An operation failed, and nobody revived the disk since.
+    pub(super) failed: bool,
     pub(super) latency: (Duration, Duration),
     pub(super) stalled_until: u64,
     pub(super) capacity: u64,
@@ -68,6 +72,8 @@ impl Machine {
             crashed: false,
             crash_in: None,
             error_in: None,
+            read_error_in: None,
+            failed: false,
             latency: LATENCY,
             stalled_until: 0,
             capacity: CAPACITY,
@@ -103,9 +109,7 @@ impl Machine {
     ) -> io::Result<T> {
         self.counters.operations += 1;
         if is_due(&mut self.error_in) {
-            self.counters.errors += 1;
-            self.tell(operation, path, "fails");
-            return Err(io::Error::other("the disk says: input/output error"));
+            return Err(self.fail(operation, path));
         }
         if is_due(&mut self.crash_in) {
             // What is being written may be on the disk, or a part of it; what is being synced may be.
@@ -120,6 +124,21 @@ impl Machine {
         }
         self.note(operation);
         work(&mut self.names)
+    }
+
+    /// Fails if this read is the one that does.
+    pub(super) fn read(&mut self, path: &Path) -> io::Result<()> {
+        if is_due(&mut self.read_error_in) {
+            return Err(self.fail(Operation::Read, path));
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, operation: Operation, path: &Path) -> io::Error {
+        self.counters.errors += 1;
+        self.failed = true;
+        self.tell(operation, path, "fails");
+        io::Error::other("the disk says: input/output error")
     }
 
     fn note(&mut self, operation: Operation) {
@@ -141,6 +160,7 @@ impl Machine {
             Operation::Create => self.trace.note(now, self.node, "disk create", []),
             Operation::Rename => self.trace.note(now, self.node, "disk rename", []),
             Operation::Remove => self.trace.note(now, self.node, "disk remove", []),
+            Operation::Read => unreachable!("what is read changes nothing"),
         }
     }
 

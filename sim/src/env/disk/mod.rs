@@ -29,7 +29,7 @@ use matrixkv::env::{Disk, Lock, Space};
 
 pub use file::SimFile;
 
-use self::machine::{Machine, Operation};
+use self::machine::{CAPACITY, Machine, Operation};
 use super::{Trace, dice, time};
 
 /// A stall counts as the reason for what happens within this time after it.
@@ -111,7 +111,8 @@ impl SimDisk {
     pub fn revive(&self) {
         self.fence();
         self.disarm();
-        self.machine().crashed = false;
+        let mut machine = self.machine();
+        (machine.crashed, machine.failed) = (false, false);
     }
 
     /// Loses any part of what was not synced. The process must be dead already, or die now.
@@ -131,10 +132,20 @@ impl SimDisk {
         self.machine().error_in = Some(operation);
     }
 
+    /// The `read`-th read from now fails, once.
+    pub fn arm_read_error(&self, read: u64) {
+        self.machine().read_error_in = Some(read);
+    }
+
+    /// Whether an operation failed, since the last [`Self::revive`].
+    pub fn failed(&self) -> bool {
+        self.machine().failed
+    }
+
     /// Takes back what was armed and has not happened, a stall too.
     pub fn disarm(&self) {
         let mut machine = self.machine();
-        (machine.crash_in, machine.error_in) = (None, None);
+        (machine.crash_in, machine.error_in, machine.read_error_in) = (None, None, None);
         machine.stalled_until = machine.stalled_until.min(machine.now());
     }
 
@@ -168,6 +179,18 @@ impl SimDisk {
     /// Bytes that all files together may have.
     pub fn set_capacity(&self, bytes: u64) {
         self.machine().capacity = bytes;
+    }
+
+    /// So many bytes are left for all files together.
+    pub fn fill_up(&self, left: u64) {
+        let mut machine = self.machine();
+        machine.capacity = machine.used() + left;
+        machine.trace.note(machine.now(), machine.node, "disk has {} bytes left", [left]);
+    }
+
+    /// There is room again.
+    pub fn make_room(&self) {
+        self.set_capacity(CAPACITY);
     }
 
     /// Changes a bit at rest, in a file whose name ends with `name`. Whether there was one.

@@ -95,6 +95,11 @@ impl Net {
         self.with(|fabric, _| fabric.links.set_policy((from, to), policy));
     }
 
+    /// Forgets how good single directions are: the default holds for all.
+    pub fn reset_policies(&self) {
+        self.with(|fabric, _| fabric.links.reset_policies());
+    }
+
     /// How good all others are.
     pub fn set_default_policy(&self, policy: Policy) {
         self.with(|fabric, _| fabric.links.set_default_policy(policy));
