@@ -18,7 +18,7 @@ use std::{
     sync::Arc,
 };
 
-use redb::{Database, Durability, ReadableDatabase};
+use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
 
 pub use batch::{Batch, View};
 pub use compact::Compaction;
@@ -78,11 +78,13 @@ pub struct Engine {
 impl Engine {
     /// Opens the file at `path`, or makes it.
     pub fn open<D: Disk>(disk: &D, path: &Path) -> Result<Engine, EngineError> {
-        let folder = path.parent().expect("an engine lives in a folder");
-        let name = path.file_name().expect("an engine has a name").to_string_lossy().into_owned();
-        let names = disk.list(folder).map_err(EngineError::disk)?;
-        if !names.contains(&name) {
-            Self::create(disk, folder, path)?;
+        let names = disk.list(folder_of(path)).map_err(EngineError::disk)?;
+        let is_there = |path: &Path| path.file_name().is_some_and(|name| names.iter().any(|other| *name == **other));
+        if !is_there(path) {
+            Self::create(disk, path)?;
+        } else if is_there(&aside(path)) {
+            // It was not complete when the power went, or its process was killed.
+            disk.remove(&aside(path)).map_err(EngineError::disk)?;
         }
         let file = disk.open(path).map_err(EngineError::disk)?;
         if backend::is_without_checksums(&file).map_err(EngineError::disk)? {
@@ -103,22 +105,34 @@ impl Engine {
         }
     }
 
-    fn create<D: Disk>(disk: &D, folder: &Path, path: &Path) -> Result<(), EngineError> {
-        let aside = path.with_extension("new");
-        let engine = Self::attach(disk.create(&aside).map_err(EngineError::disk)?)?;
-        let transaction = engine.database.begin_write().map_err(EngineError::disk)?;
-        for table in Table::ALL {
-            transaction.open_table(table.definition()).map_err(EngineError::disk)?;
-        }
-        {
+    fn create<D: Disk>(disk: &D, path: &Path) -> Result<(), EngineError> {
+        Self::make(disk, path, |transaction| {
+            for table in Table::ALL {
+                transaction.open_table(table.definition()).map_err(EngineError::disk)?;
+            }
             let mut meta = transaction.open_table(Table::Meta.definition()).map_err(EngineError::disk)?;
             meta.insert(FORMAT_KEY, &FORMAT_VERSION.to_be_bytes()[..]).map_err(EngineError::disk)?;
-        }
+            Ok(())
+        })
+    }
+
+    /// Puts a new file at `path` that holds what `fill` put in. Until it is complete and durable there is none, or the one
+    /// that was there.
+    fn make<D: Disk>(
+        disk: &D,
+        path: &Path,
+        fill: impl FnOnce(&WriteTransaction) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let aside = aside(path);
+        let engine = Self::attach(disk.create(&aside).map_err(EngineError::disk)?)?;
+        let mut transaction = engine.database.begin_write().map_err(EngineError::disk)?;
+        transaction.set_quick_repair(true);
+        fill(&transaction)?;
         transaction.commit().map_err(EngineError::disk)?;
         drop(engine);
         disk.open(&aside).and_then(|file| file.sync()).map_err(EngineError::disk)?;
         disk.rename(&aside, path).map_err(EngineError::disk)?;
-        disk.sync_dir(folder).map_err(EngineError::disk)
+        disk.sync_dir(folder_of(path)).map_err(EngineError::disk)
     }
 
     fn attach<F: File>(file: F) -> Result<Engine, EngineError> {
@@ -154,6 +168,15 @@ impl Engine {
         }
         transaction.commit().map_err(EngineError::disk)
     }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().expect("an engine lives in a folder")
+}
+
+/// Where a file is made that takes the place of the one at `path`.
+fn aside(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 const FORMAT_KEY: &[u8] = b"format";
