@@ -63,8 +63,8 @@ async fn post(world: &World, number: u64, path: &'static str, body: String) -> b
 
 /// Splits the shard of a key there.
 pub async fn split_at(world: &World, key: usize) -> Struck {
-    let key = world.knobs().key(key);
-    if !post(world, key.len() as u64, "/split", serde_json::json!({ "key": key }).to_string()).await {
+    let (number, key) = (key as u64, world.knobs().key(key));
+    if !post(world, number, "/split", serde_json::json!({ "key": key }).to_string()).await {
         return Struck::Skipped;
     }
     world.record().fault(Kind::SplitAt, world.now(), &format!("at {key:?}"));

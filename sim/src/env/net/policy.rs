@@ -54,6 +54,10 @@ pub(super) enum Fate {
     },
 }
 
+/// Of second copies, how many lag far behind the first, and how far at most: others act in between.
+const LAGS: f64 = 0.2;
+const LAG_MAX: Duration = Duration::from_secs(1);
+
 /// How long the operating system waits at first until it repeats what was lost, and how often it tries.
 const REPEAT_AFTER: Duration = Duration::from_millis(200);
 const REPEATS_MAX: u32 = 6;
@@ -150,11 +154,14 @@ impl Links {
             after += late_by;
         }
         let doubled = dice.duplicate.chance(policy.duplicate);
-        let again = after + dice.duplicate.duration(policy.latency.0, policy.latency.1 * 4);
+        let again = doubled.then(|| {
+            let lag = if dice.duplicate.chance(LAGS) { LAG_MAX } else { policy.latency.1 * 4 };
+            after + dice.duplicate.duration(policy.latency.0, lag.max(policy.latency.0))
+        });
         match (cut, lost) {
             (true, _) => Fate::Cut,
             (false, true) => Fate::Lost,
-            (false, false) => Fate::Arrives { after, late, again: doubled.then_some(again) },
+            (false, false) => Fate::Arrives { after, late, again },
         }
     }
 
