@@ -34,6 +34,14 @@ pub fn expected(bug: Bug) -> &'static [Invariant] {
         // Two votes in one term.
         Bug::LoseVoteOnSplit => &[Election, LogMatching, Applied, Linearizable],
         Bug::GiveIdTwice => &[Ranges, Applied, Election, LogMatching],
+        // A replica's data are behind what it says to have applied, and it goes on from there.
+        Bug::AppliedAhead => &[Applied, Linearizable, Durable],
+        Bug::ComeBack => &[Ranges, Election],
+        Bug::OverlappedDestroy => &[Applied, Durable, Linearizable, Quarantined],
+        Bug::PhantomVoter | Bug::ObeyStale => &[Ranges],
+        Bug::ReadAcrossSplit | Bug::ReadBeforeApplied => &[Linearizable, Durable],
+        Bug::KeepOldRows => &[Applied, Linearizable, Durable, Quarantined],
+        Bug::SayBeforeSync => &[Linearizable, Durable, LogMatching, Applied, Election],
         Bug::LingeringLearner => &[Converged],
         Bug::DownFromSaved => &[Converged],
         // Two clusters under the same names: both elect, and each serves its own data.

@@ -30,7 +30,7 @@ impl Store {
 
     /// Whether a replica of this id was destroyed here, or came before one that was.
     pub(super) fn is_buried(&self, shard: ShardId, replica: ReplicaId) -> bool {
-        self.tombs.get(&shard).is_some_and(|min_next| replica < *min_next)
+        self.tombs.get(&shard).is_some_and(|min_next| replica < *min_next) && !planted(Bug::ComeBack)
     }
 
     /// Somebody says that a replica is not a member any more.

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     engine::{Batch, EngineError, Table, View, group_key, stage_key},
+    planted::{Bug, planted},
     raft::Group,
     shard::KvMachine,
     types::{Fact, KeyRange},
@@ -56,6 +57,9 @@ impl Installing {
 
     /// A slice of the work. True when the rows are in place.
     fn work(&mut self, batch: &mut Batch, budget: &mut Budget) -> Result<bool, EngineError> {
+        if planted(Bug::KeepOldRows) {
+            self.left.clear();
+        }
         while let Some(range) = self.left.first_mut().filter(|_| !budget.is_over()) {
             match clear(Table::Data, &range.start, &range.end, batch, budget)? {
                 Some(next) => range.start = next,

@@ -190,7 +190,8 @@ impl Store {
                 if let Some(machine) = group.machine() {
                     self.ranges.set(shard, &machine.shard().range);
                     let (replica, descriptor) = (group.replica(), machine.shard().clone());
-                    self.early.facts.push(Fact::Described { replica, shard: descriptor });
+                    let voters = Some(group.voters());
+                    self.early.facts.push(Fact::Described { replica, shard: descriptor, voters });
                     // Its own log had removed it before its store stopped.
                     if machine.shard().peer(group.replica()).is_none() {
                         self.dying.insert(shard);

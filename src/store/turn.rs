@@ -106,8 +106,10 @@ impl Store {
         match event {
             Event::Described { shard, removed } => {
                 self.ranges.set(id, &shard.range);
-                let replica = self.groups[&id].replica();
-                out.facts.push(Fact::Described { replica, shard });
+                let group = &self.groups[&id];
+                let is_newest = group.machine().is_some_and(|machine| machine.shard().epoch == shard.epoch);
+                let (replica, voters) = (group.replica(), is_newest.then(|| group.voters()));
+                out.facts.push(Fact::Described { replica, shard, voters });
                 removed.into_iter().for_each(|peer| self.lost_peer(id, peer, out));
                 Ok(())
             }

@@ -95,6 +95,8 @@ pub enum Fact {
         replica: ReplicaId,
         /// The descriptor from now on.
         shard: Shard,
+        /// Those that raft counts the votes of; `None` where the membership has changed again in the same turn.
+        voters: Option<Vec<ReplicaId>>,
     },
     /// A leader proposed a split of its shard.
     SplitProposed {

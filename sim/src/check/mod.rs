@@ -338,7 +338,7 @@ fn worth_telling(fact: &Fact) -> Option<String> {
         Fact::Installing { shard, replica, index } => {
             Some(format!("{replica} of {shard} begins to install a snapshot at index {index}"))
         }
-        Fact::Described { replica, shard } => Some(format!("{replica} has {shard:?}")),
+        Fact::Described { replica, shard, .. } => Some(format!("{replica} has {shard:?}")),
         Fact::Split { replica, left, right } => Some(format!("{replica} splits into {left:?} and {right:?}")),
         Fact::Destroyed { shard, replica } => Some(format!("{replica} of {shard} is destroyed")),
         Fact::Quarantined { shard, replica, why } => Some(format!("{replica} of {shard} is quarantined: {why}")),

@@ -3,7 +3,9 @@
 //! - the newest descriptors of all shards never overlap, and once they cover the key space they always do;
 //! - whoever says a descriptor of a shard and an epoch says the same one; of one replica, the epoch only grows;
 //! - a shard has one replica a store at the most, and a replica id is used for one shard on one store, once;
-//! - a replica is destroyed only when a newer membership is without it, and never comes back.
+//! - a replica is destroyed only when a newer membership is without it, and never comes back, nor does any that a
+//!   membership was without into a later one;
+//! - raft counts the votes of those whom the descriptor calls voters.
 //!
 //! Who was removed and lives on is no violation while a run goes on; V demands that nobody does in the end.
 
@@ -23,6 +25,8 @@ pub struct Ranges {
     /// The replica of each shard that lives on a node.
     living: BTreeMap<(usize, ShardId), ReplicaId>,
     destroyed: BTreeSet<ReplicaKey>,
+    /// Replicas that a later membership of their shard was without.
+    removed: BTreeSet<ReplicaId>,
     /// Whether a range is another one since they were judged last.
     moved: bool,
     covered: bool,
@@ -35,7 +39,10 @@ impl Ranges {
     pub(super) fn fact(&mut self, node: usize, fact: &Fact) -> Found {
         let found = match fact {
             Fact::Opened { shard, replica, .. } => self.opened((node, *shard, *replica)),
-            Fact::Described { replica, shard } => self.described((node, shard.id, *replica), shard),
+            Fact::Described { replica, shard, voters } => {
+                let found = self.described((node, shard.id, *replica), shard);
+                found.or_else(|| counts_others(*replica, shard, voters.as_deref()?))
+            }
             Fact::Split { replica, left, right } => {
                 let key = (node, left.id, *replica);
                 let found = self.grows(key, left.epoch).or_else(|| self.learn(left)).or_else(|| self.learn(right));
@@ -131,7 +138,9 @@ impl Ranges {
             return None;
         }
         let before = self.newest.insert(shard.id, shard.clone());
-        self.moved |= before.is_none_or(|before| before.range != shard.range);
+        self.moved |= before.as_ref().is_none_or(|before| before.range != shard.range);
+        let gone = before.iter().flat_map(|before| &before.peers).map(|peer| peer.replica);
+        self.removed.extend(gone.filter(|replica| shard.peer(*replica).is_none()));
         self.settle(shard)
     }
 
@@ -140,6 +149,9 @@ impl Ranges {
         let stores: BTreeSet<_> = shard.peers.iter().map(|peer| peer.store).collect();
         if stores.len() < shard.peers.len() {
             return Some(format!("two replicas on one store: {shard:?}"));
+        }
+        if let Some(back) = shard.peers.iter().find(|peer| self.removed.contains(&peer.replica)) {
+            return Some(format!("{} was removed before, and is a member again: {shard:?}", back.replica));
         }
         shard.peers.iter().find_map(|peer| {
             let home = (shard.id, peer.store);
@@ -168,6 +180,13 @@ impl Ranges {
     }
 }
 
+/// Whether raft's own membership is another one than the descriptor.
+fn counts_others(replica: ReplicaId, shard: &Shard, voters: &[ReplicaId]) -> Option<String> {
+    let described: BTreeSet<_> = shard.voters().map(|peer| peer.replica).collect();
+    let counted = voters.iter().copied().collect();
+    (described != counted).then(|| format!("{replica} counts the votes of {counted:?}, of {shard:?}"))
+}
+
 #[cfg(test)]
 mod tests {
     use matrixkv::types::{KeyRange, Peer, PeerRole};
@@ -186,7 +205,21 @@ mod tests {
     }
 
     fn described(shard: Shard) -> Fact {
-        Fact::Described { replica: shard.peers[0].replica, shard }
+        let voters = Some(shard.peers.iter().map(|peer| peer.replica).collect());
+        Fact::Described { replica: shard.peers[0].replica, shard, voters }
+    }
+
+    #[test]
+    fn a_removed_replica_that_is_a_member_again_and_a_phantom_voter_are_told() {
+        let mut ranges = Ranges::default();
+        for (conf_ver, replicas) in [(1, &[11, 12][..]), (2, &[12])] {
+            assert_eq!(ranges.fact(0, &described(shard(1, "", "", conf_ver, 1, replicas))), None);
+        }
+        assert!(ranges.fact(0, &described(shard(1, "", "", 3, 1, &[11, 12]))).is_some(), "it is back");
+        let mut ranges = Ranges::default();
+        let shard = shard(1, "", "", 1, 1, &[11, 12]);
+        let voters = Some([11, 12, 13].map(ReplicaId).to_vec());
+        assert!(ranges.fact(0, &Fact::Described { replica: ReplicaId(11), shard, voters }).is_some(), "13 is no voter");
     }
 
     #[test]

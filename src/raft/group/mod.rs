@@ -273,6 +273,13 @@ impl<M: Machine> Group<M> {
         self.machine.as_ref()
     }
 
+    /// Those whose votes count, by their ids.
+    pub fn voters(&self) -> Vec<ReplicaId> {
+        let mut voters: Vec<_> = self.row.voters.iter().copied().map(ReplicaId).collect();
+        voters.sort();
+        voters
+    }
+
     /// Who leads, as far as known, and in which term.
     pub fn leadership(&self) -> (ReplicaId, u64) {
         (ReplicaId(self.raft.raft.leader_id), self.raft.raft.term)
@@ -444,7 +451,9 @@ impl<M: Machine> Group<M> {
             return Err(Refused::ChangePending);
         }
         let (change_type, replica) = match change {
-            MemberChange::Put(peer) if peer.role == PeerRole::Voter => (ConfChangeType::AddNode, peer.replica),
+            MemberChange::Put(peer) if peer.role == PeerRole::Voter || planted(Bug::PhantomVoter) => {
+                (ConfChangeType::AddNode, peer.replica)
+            }
             MemberChange::Put(peer) => (ConfChangeType::AddLearnerNode, peer.replica),
             MemberChange::Remove(replica) if replica == self.row.replica => return Err(Refused::IsLeader),
             MemberChange::Remove(replica) => (ConfChangeType::RemoveNode, replica),

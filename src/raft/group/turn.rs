@@ -35,14 +35,15 @@ impl<M: Machine> Group<M> {
         for state in ready.take_read_states() {
             self.reads.confirm(&state.request_ctx, state.index);
         }
-        out.reads.extend(self.reads.due(applied_in_view));
+        out.reads.extend(self.reads.due(if planted(Bug::ReadBeforeApplied) { u64::MAX - 1 } else { applied_in_view }));
         // raft-rs lets a leader's messages leave early. A group of one voter leads before its own vote is durable, and
         // after a crash could lead the same term again: then its first messages wait too.
         let is_vote_durable = ready.hs().is_none_or(|hard| hard.term == self.raft.store().vote().0);
         let early = if is_vote_durable { &mut out.now } else { &mut out.after };
         self.send(ready.take_messages(), early);
         self.quieting = false;
-        self.send(ready.take_persisted_messages(), &mut out.after);
+        let persisted = if planted(Bug::SayBeforeSync) { &mut out.now } else { &mut out.after };
+        self.send(ready.take_persisted_messages(), persisted);
         if !ready.snapshot().is_empty() {
             // raft-rs takes only a snapshot beyond what is committed, so it covers what was about to be applied.
             self.committed.clear();
@@ -61,8 +62,21 @@ impl<M: Machine> Group<M> {
         entries.extend(ready.take_committed_entries());
         self.apply(entries, batch, &mut out)?;
         self.compact(applied_in_view, batch);
+        if planted(Bug::AppliedAhead) {
+            self.write_ahead(batch);
+        }
         self.outstanding = Some(ready);
         Ok(out)
+    }
+
+    /// Only where a bug is planted: what is committed counts as applied on disk.
+    fn write_ahead(&self, batch: &mut Batch) {
+        let log = &self.raft.raft.raft_log;
+        if self.machine.is_some() && log.committed > self.row.applied {
+            let term = log.term(log.committed).expect("what is committed is in the log");
+            let row = GroupRow { applied: log.committed, applied_term: term, ..self.row.clone() };
+            row.write(self.shard, batch);
+        }
     }
 
     /// The batch of the last [`Self::ready`] is durable. Gives messages that may leave now.
