@@ -74,6 +74,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("limits.reads-pending-max", "1"),
     ("limits.file-slack-max", r#""1MB""#),
     ("limits.disk-stall-max", r#""1s""#),
+    ("limits.disk-reserve", r#""0B""#),
 ];
 
 fn read(text: &str) -> Result<(Config, Vec<Warning>), ConfigError> {

@@ -9,16 +9,23 @@ use crate::support::{Folder, Node, Plan, asked, next_host, within};
 /// Short beats, so that what happens is seen soon.
 const BEATS: &str =
     "replication.shard-heartbeat-duration = \"200ms\"\nreplication.store-heartbeat-duration = \"200ms\"\n";
+/// A store that is gone is not missed while a test lasts.
+const SELDOM: &str =
+    "replication.shard-heartbeat-duration = \"200ms\"\nreplication.store-heartbeat-duration = \"60s\"\n";
 
 /// The first is Prophet's only member, all are stores and ready.
 fn cluster(folder: &Folder, stores: usize, replicas: usize) -> Vec<Node> {
+    cluster_that_beats(BEATS, folder, stores, replicas)
+}
+
+fn cluster_that_beats(beats: &str, folder: &Folder, stores: usize, replicas: usize) -> Vec<Node> {
     let first = Plan::member(&folder.0, &next_host(), "", "");
     let replication = format!("\n[prophet.replication]\nmax-replicas = {replicas}\n");
     let others: Vec<_> = (1..stores).map(|_| Plan::store(&folder.0, &next_host(), &[&first.host])).collect();
     let mut nodes = Vec::new();
     for plan in std::iter::once(first).chain(others) {
         // The first one registers first and gets the first shard.
-        let config = format!("{BEATS}{}{replication}", plan.config);
+        let config = format!("{beats}{}{replication}", plan.config);
         let mut node = Plan { config, ..plan }.start();
         node.wait_until_ready();
         nodes.push(node);
@@ -260,7 +267,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
 #[test]
 fn the_last_one_stays_and_a_learner_does_not_lead() {
     let folder = Folder::new();
-    let mut nodes = cluster(&folder, 2, 1);
+    let mut nodes = cluster_that_beats(SELDOM, &folder, 2, 1);
     let (last, other) = (store_of(&nodes[0]).to_string(), store_of(&nodes[1]).to_string());
     let node = &nodes[0];
     within("it is written", || node.writes("k", "v"));
