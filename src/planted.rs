@@ -65,20 +65,15 @@ bugs! {
     /// A replica that was removed and destroyed is born again under its old id, with no memory of its votes, as RethinkDB's
     /// were when a table was reconfigured.
     ComeBack = "removed-replica-comes-back",
-    /// The rows of a destroyed replica are swept although another shard's replica has put its own there meanwhile, as in TiKV.
+    /// That the rows of a destroyed replica are gone is not written down: after a restart they are swept again, and by then
+    /// belong to another one, as in TiKV.
     OverlappedDestroy = "destroy-over-a-new-replica",
     /// A learner counts as a voter for raft from the first, though it has no data.
     PhantomVoter = "phantom-voter",
     /// A read that was taken in before a split is done after it, on a key that went to the other half.
     ReadAcrossSplit = "read-index-kept-across-split",
-    /// An order of Prophet's is carried out on another membership than the one that it was decided on.
-    ObeyStale = "obey-stale-operator",
     /// A snapshot is put over what a replica had, which stays where nothing new covers it.
     KeepOldRows = "snapshot-over-old-rows",
-    /// A read is done when its index is confirmed, not when it is applied.
-    ReadBeforeApplied = "read-before-applied",
-    /// What depends on a write is said before the write is durable.
-    SayBeforeSync = "say-before-sync",
 }
 
 #[cfg(feature = "planted")]

@@ -93,12 +93,8 @@ impl KvMachine {
         }
     }
 
-    fn is_current(&self, conf_ver: u64) -> bool {
-        conf_ver == self.shard.epoch.conf_ver || planted(Bug::ObeyStale)
-    }
-
     fn change_peer(&mut self, conf_ver: u64, peer: Peer) -> Reply {
-        if !self.is_current(conf_ver) || !self.may_become(peer) {
+        if conf_ver != self.shard.epoch.conf_ver || !self.may_become(peer) {
             return Reply::Void(self.shard.clone());
         }
         self.shard.peers.retain(|old| old.replica != peer.replica);
@@ -111,7 +107,7 @@ impl KvMachine {
         let Some(gone) = self.shard.peer(replica).copied().filter(|peer| self.may_go(peer)) else {
             return Reply::Void(self.shard.clone());
         };
-        if !self.is_current(conf_ver) {
+        if conf_ver != self.shard.epoch.conf_ver {
             return Reply::Void(self.shard.clone());
         }
         self.shard.peers.retain(|peer| peer.replica != replica);

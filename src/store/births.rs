@@ -95,7 +95,7 @@ impl Store {
     /// Whether no other replica, and no rest of one, holds any of these keys; nor a snapshot of another shard.
     pub(super) fn has_room(&self, shard: ShardId, range: &crate::types::KeyRange) -> bool {
         self.ranges.overlapping(range).all(|other| other == shard)
-            && (!self.garbage.overlaps(range) || planted(Bug::OverlappedDestroy))
+            && !self.garbage.overlaps(range)
             && !self.reserved.iter().any(|(other, reserved)| *other != shard && reserved.overlaps(range))
     }
 

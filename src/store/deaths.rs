@@ -9,7 +9,7 @@
 //!   an earlier one; the rows of the data follow in slices;
 //! - what a message says about a shard that nobody here has a replica of destroys nothing.
 
-use super::{Send, Store, StoreReady};
+use super::{Send, Store, StoreReady, budget::Budget};
 use crate::{
     engine::{Batch, EngineError, Table, View, group_key},
     planted::{Bug, planted},
@@ -118,7 +118,8 @@ impl Store {
             self.entomb(shard, replica, batch, out);
         }
         if !self.garbage.is_empty() {
-            self.garbage.sweep(batch)?;
+            let mut budget = Budget::of_bytes(self.config.snapshot_chunk_bytes);
+            self.garbage.sweep(batch, &mut budget)?;
         }
         Ok(())
     }

@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use super::{budget::Budget, installing::clear};
 use crate::{
     engine::{Batch, EngineError, Table, View},
+    planted::{Bug, planted},
     types::{KeyRange, ReplicaId, ShardId},
     wire::{decode, encode},
 };
-
-/// Rows that one turn removes at the most.
-const SLICE_ROWS: usize = 1024;
 
 /// Whose rows they were.
 type Owner = (ShardId, ReplicaId);
@@ -63,18 +62,17 @@ impl Garbage {
         self.ranges.values().any(|left| left.overlaps(range))
     }
 
-    /// Removes a slice of what `batch`'s view shows.
-    pub fn sweep(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
+    /// Removes as much as `budget` allows.
+    pub fn sweep(&mut self, batch: &mut Batch, budget: &mut Budget) -> Result<(), EngineError> {
         let Some((owner, range)) = self.ranges.first_key_value().map(|(owner, range)| (*owner, range.clone())) else {
             return Ok(());
         };
-        let rows = batch.view().scan(Table::Data, &range.start, &range.end)?;
-        let slice = rows.take(SLICE_ROWS).map(|row| Ok(row?.0)).collect::<Result<Vec<_>, EngineError>>()?;
-        if slice.len() < SLICE_ROWS {
+        if clear(Table::Data, &range.start, &range.end, batch, budget)?.is_none() {
             self.ranges.remove(&owner);
-            batch.delete(Table::Garbage, key(owner));
+            if !planted(Bug::OverlappedDestroy) {
+                batch.delete(Table::Garbage, key(owner));
+            }
         }
-        slice.into_iter().for_each(|row| batch.delete(Table::Data, row));
         Ok(())
     }
 }

@@ -120,6 +120,12 @@ struct Bite {
     /// Simulated seconds of each seed
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Which faults: all, calm, storm, disk, membership, or a file like those in cfg/profiles/
+    #[arg(long, default_value = "all")]
+    profile: Profile,
+    /// How many at a time
+    #[arg(long, default_value_t = cores())]
+    jobs: usize,
     /// Shrink what was found, and write what is left into this folder, a file a bug
     #[arg(long)]
     shrink_to: Option<PathBuf>,
@@ -242,15 +248,16 @@ fn bug(name: &str) -> Result<matrixkv::planted::Bug, String> {
 
 fn bite(options: Bite) -> Result<bool, String> {
     use matrixkv::planted::Bug;
-    use matrixkv_sim::bite::{hunt, table};
+    use matrixkv_sim::bite::{Ground, hunt, table};
     // Says how to build one that can, also where no name was given.
     let one = options.bug.as_deref().unwrap_or(Bug::ALL[0].name());
     let one = bug(one)?;
     let bugs = if options.bug.is_some() { vec![one] } else { Bug::ALL.to_vec() };
-    let length = Duration::from_secs(options.seconds);
+    let Bite { seeds, seconds, profile, jobs, .. } = options;
+    let ground = Ground { seeds, length: Duration::from_secs(seconds), profile, jobs };
     let mut bites = Vec::new();
     for bug in bugs {
-        let mut bite = hunt(bug, options.seeds.clone(), length);
+        let mut bite = hunt(bug, &ground);
         match &bite.found_by {
             Some(report) => println!("{}: {}", bug.name(), report.violations[0]),
             None => println!("{}: not found; other failures in seeds {:?}", bug.name(), bite.misfires),

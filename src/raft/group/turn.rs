@@ -35,15 +35,14 @@ impl<M: Machine> Group<M> {
         for state in ready.take_read_states() {
             self.reads.confirm(&state.request_ctx, state.index);
         }
-        out.reads.extend(self.reads.due(if planted(Bug::ReadBeforeApplied) { u64::MAX - 1 } else { applied_in_view }));
+        out.reads.extend(self.reads.due(applied_in_view));
         // raft-rs lets a leader's messages leave early. A group of one voter leads before its own vote is durable, and
         // after a crash could lead the same term again: then its first messages wait too.
         let is_vote_durable = ready.hs().is_none_or(|hard| hard.term == self.raft.store().vote().0);
         let early = if is_vote_durable { &mut out.now } else { &mut out.after };
         self.send(ready.take_messages(), early);
         self.quieting = false;
-        let persisted = if planted(Bug::SayBeforeSync) { &mut out.now } else { &mut out.after };
-        self.send(ready.take_persisted_messages(), persisted);
+        self.send(ready.take_persisted_messages(), &mut out.after);
         if !ready.snapshot().is_empty() {
             // raft-rs takes only a snapshot beyond what is committed, so it covers what was about to be applied.
             self.committed.clear();
