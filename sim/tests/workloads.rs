@@ -1,0 +1,73 @@
+//! Workloads beside the registers, each under the faults that it is about, with everything checked as ever; and each of its
+//! checkers bites.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use matrixkv_sim::{
+    knobs::Knobs,
+    plan::{Fault, Plan, Target},
+    run::Report,
+    workload::Workload,
+};
+use support::*;
+
+/// A quick cluster whose shards split, with few clients of registers beside `workloads`.
+fn beside(seed: u64, workloads: &[Workload]) -> Knobs {
+    let knobs = Knobs { clients: 3, think_max: millis(100), shard_capacity: 256, ..splitting(seed) };
+    Knobs { workloads: workloads.iter().copied().collect::<BTreeSet<_>>(), ..knobs }
+}
+
+/// Leaders die, nodes do not hear each other, and power is lost, one after the other, all the time.
+fn faults(knobs: &Knobs) -> Plan {
+    repeated(secs(4), millis(1500), 16, |n| match n % 4 {
+        0 => Fault::Kill { node: Target::Leader(n.into()), down: millis(800) },
+        1 => Fault::CutPair { a: n as usize % 5, b: (n as usize + 2) % 5, lasts: secs(2) },
+        2 => Fault::Split { side: vec![n as usize % 5, (n as usize + 1) % 5], lasts: secs(2) },
+        _ => Fault::PowerLossAll { down: vec![millis(600); knobs.nodes] },
+    })
+}
+
+/// Under them all invariants hold, and so many operations of each workload are done.
+fn must_hold_beside(seed: u64, workloads: &[(Workload, u64)]) -> Report {
+    let knobs = beside(seed, &workloads.iter().map(|(workload, _)| *workload).collect::<Vec<_>>());
+    let report = must_hold(knobs.clone(), faults(&knobs));
+    for (workload, done) in workloads {
+        at_least(&report, &format!("{workload} done"), *done);
+        // Through each of five nodes, and through those that are left when a leader is gone.
+        at_least(&report, &format!("{workload} scans"), 9);
+    }
+    report
+}
+
+/// S: seen to fail with the planted bugs `acknowledge-before-commit` and `skip-sync`.
+#[test]
+fn a_set_that_is_added_to_through_all_faults() {
+    must_hold_beside(201, &[(Workload::Set, 30)]);
+}
+
+/// O: seen to fail with the planted bug `read-without-quorum`.
+#[test]
+fn numbers_ascend_through_all_faults() {
+    must_hold_beside(202, &[(Workload::Monotonic, 150)]);
+}
+
+/// C: seen to fail with the planted bug `retry-unknown-write`.
+#[test]
+fn keys_deleted_and_made_again_through_all_faults() {
+    must_hold_beside(203, &[(Workload::Churn, 150)]);
+}
+
+#[test]
+fn all_workloads_at_once() {
+    must_hold_beside(204, &[(Workload::Set, 30), (Workload::Monotonic, 150), (Workload::Churn, 150)]);
+}
+
+/// The same seed with and without: what the registers' clients ask comes from dice of their own.
+#[test]
+fn a_run_without_other_workloads_has_none_of_their_counters() {
+    let knobs = beside(205, &[]);
+    let report = must_hold(knobs, Plan::empty(secs(10)));
+    assert!(Workload::ALL.iter().all(|workload| report.counters.get(&format!("{workload} done")) == 0), "{report}");
+}
