@@ -13,9 +13,9 @@ use matrixkv_sim::{
 };
 use support::*;
 
-/// A quick cluster whose shards split, with few clients of registers beside `workloads`.
+/// A quick cluster whose shards split, with `workloads` beside the busy clients of registers.
 fn beside(seed: u64, workloads: &[Workload]) -> Knobs {
-    let knobs = Knobs { clients: 3, think_max: millis(100), shard_capacity: 256, ..splitting(seed) };
+    let knobs = Knobs { shard_capacity: 256, ..splitting(seed) };
     Knobs { workloads: workloads.iter().copied().collect::<BTreeSet<_>>(), ..knobs }
 }
 
@@ -44,7 +44,7 @@ fn must_hold_beside(seed: u64, workloads: &[(Workload, u64)]) -> Report {
 /// S: seen to fail with the planted bugs `acknowledge-before-commit` and `skip-sync`.
 #[test]
 fn a_set_that_is_added_to_through_all_faults() {
-    must_hold_beside(201, &[(Workload::Set, 30)]);
+    must_hold_beside(201, &[(Workload::Set, 15)]);
 }
 
 /// O: seen to fail with the planted bug `read-without-quorum`.
@@ -61,7 +61,7 @@ fn keys_deleted_and_made_again_through_all_faults() {
 
 #[test]
 fn all_workloads_at_once() {
-    must_hold_beside(204, &[(Workload::Set, 30), (Workload::Monotonic, 150), (Workload::Churn, 150)]);
+    must_hold_beside(204, &[(Workload::Set, 15), (Workload::Monotonic, 150), (Workload::Churn, 150)]);
 }
 
 /// The same seed with and without: what the registers' clients ask comes from dice of their own.
@@ -70,4 +70,30 @@ fn a_run_without_other_workloads_has_none_of_their_counters() {
     let knobs = beside(205, &[]);
     let report = must_hold(knobs, Plan::empty(secs(10)));
     assert!(Workload::ALL.iter().all(|workload| report.counters.get(&format!("{workload} done")) == 0), "{report}");
+}
+
+/// Each checker sees what it is there for. Without the bug the same seeds pass.
+#[cfg(feature = "planted")]
+#[test]
+fn each_checker_bites() {
+    use matrixkv::planted::Bug;
+    use matrixkv_sim::run::{Options, run};
+
+    let bites = [
+        (Bug::AcknowledgeBeforeCommit, Workload::Set),
+        (Bug::ReadWithoutQuorum, Workload::Monotonic),
+        (Bug::RetryUnknown, Workload::Churn),
+    ];
+    for (bug, workload) in bites {
+        let is_seen = |seed: &u64| {
+            let knobs = beside(*seed, &[workload]);
+            let plan = faults(&knobs);
+            let report = run(Options { bug: Some(bug), ..Options::of_plan(knobs, plan) });
+            report.violations.iter().for_each(|violation| println!("{} seed {seed}: {violation}", bug.name()));
+            report.violations.iter().any(|violation| violation.invariant == workload.invariant())
+        };
+        let found_by = (201..231).find(is_seen);
+        println!("{}: {workload} at seed {found_by:?}", bug.name());
+        assert!(found_by.is_some(), "{} is not seen by the checker of {workload}", bug.name());
+    }
 }

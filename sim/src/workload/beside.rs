@@ -46,7 +46,7 @@ impl Beside {
         sleep(self.rng.duration(Duration::ZERO, FIRST_PAUSE_MAX)).await;
         loop {
             let world = self.client.world.clone();
-            world.think(self.rng.duration(Duration::ZERO, self.workload.pause_max())).await;
+            world.think(self.rng.duration(Duration::ZERO, self.workload.pause_max(world.knobs()))).await;
             if world.now() >= until {
                 return;
             }

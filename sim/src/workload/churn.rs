@@ -1,8 +1,6 @@
 //! A few keys that several clients delete and make again all the time, each time with another value: what was deleted stays
 //! away.
 
-use std::time::Duration;
-
 use matrixkv::types::Rng;
 
 use super::{
@@ -16,9 +14,6 @@ pub const PREFIX: &str = "churn/";
 
 /// Clients that delete, make and read.
 pub const CLIENTS: usize = 3;
-
-/// The longest pause.
-pub const PAUSE_MAX: Duration = Duration::from_millis(250);
 
 /// Keys.
 pub const KEYS: usize = 2;

@@ -30,6 +30,9 @@ use crate::{
 };
 use registers::{Ask, Told};
 
+/// About how long an answer takes; a client pauses for half of its longest pause.
+const USUAL_ANSWER: Duration = Duration::from_millis(40);
+
 /// What is asked beside the registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -109,13 +112,11 @@ impl Workload {
         }
     }
 
-    /// The longest pause of one of its clients between two requests. All of them together ask for less than a tenth of what
-    /// the registers' clients do.
-    fn pause_max(self) -> Duration {
+    /// The longest pause of one of its clients between two requests.
+    fn pause_max(self, knobs: &Knobs) -> Duration {
         match self {
             Workload::Set => set::PAUSE_MAX,
-            Workload::Monotonic => monotonic::PAUSE_MAX,
-            Workload::Churn => churn::PAUSE_MAX,
+            Workload::Monotonic | Workload::Churn => fair_pause(knobs),
         }
     }
 
@@ -128,6 +129,14 @@ impl Workload {
         assert_eq!(askers.len(), self.clients(), "{self}: as many machines as were counted");
         askers
     }
+}
+
+/// The longest pause of clients that never end: however many they are, all together ask for about a tenth of what those of
+/// the registers do, since a run should not take longer for them.
+fn fair_pause(knobs: &Knobs) -> Duration {
+    let endless = knobs.workloads.iter().filter(|workload| **workload != Workload::Set);
+    let beside: usize = endless.map(|workload| workload.clients()).sum();
+    (knobs.think_max + USUAL_ANSWER) * (10 * beside) as u32 / knobs.clients as u32
 }
 
 impl fmt::Display for Workload {

@@ -5,12 +5,9 @@
 //! to blame. The writer therefore never goes on with such a key: its last number is the one that nobody knows of, and the
 //! next number goes to a fresh key. What was refused never acts, so there the next number may follow.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use matrixkv::types::Rng;
@@ -26,9 +23,6 @@ pub const PREFIX: &str = "monotonic/";
 
 /// A writer, and those who read.
 pub const CLIENTS: usize = 3;
-
-/// The longest pause.
-pub const PAUSE_MAX: Duration = Duration::from_millis(300);
 
 /// After so many writes of unknown outcome the writer has done enough.
 pub const KEYS_MAX: usize = 12;
