@@ -20,7 +20,7 @@ const CHURN: u64 = 213;
 
 /// A quick cluster whose shards split, with `workloads` beside the busy clients of registers.
 fn beside(seed: u64, workloads: &[Workload]) -> Knobs {
-    let knobs = Knobs { shard_capacity: 256, ..splitting(seed) };
+    let knobs = Knobs { shard_capacity: 1024, ..splitting(seed) };
     Knobs { workloads: workloads.iter().copied().collect::<BTreeSet<_>>(), ..knobs }
 }
 

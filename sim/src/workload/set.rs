@@ -23,11 +23,11 @@ pub const PAUSE_MAX: Duration = Duration::from_millis(2500);
 /// Elements that a client adds.
 const ELEMENTS: u64 = 40;
 
-/// Where each key ends in a shard of its own, since a shard costs more than a request.
+/// Where a few of them fill a shard: one more shard costs more than many requests.
 const ELEMENTS_OF_TINY_SHARDS: u64 = 6;
 
 /// Up to how many bytes a shard is tiny.
-const TINY: u64 = 64;
+const TINY: u64 = 256;
 
 /// Places for elements, a prime, and how far one is from the next: they come all over the range, and not in its order.
 const PLACES: u64 = 101;
