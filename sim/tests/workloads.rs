@@ -18,19 +18,27 @@ const SET: u64 = 202;
 const MONOTONIC: u64 = 201;
 const CHURN: u64 = 213;
 
-/// A quick cluster whose shards split, with `workloads` beside the busy clients of registers.
+/// `workloads` beside the busy clients of registers. Shards split where there is a set; else one has all keys, so that whoever
+/// leads it is the leader that the faults are about.
 fn beside(seed: u64, workloads: &[Workload]) -> Knobs {
-    let knobs = Knobs { shard_capacity: 1024, ..splitting(seed) };
+    let shard_capacity = if workloads.contains(&Workload::Set) { 1024 } else { 64 << 20 };
+    let knobs = Knobs { shard_capacity, ..splitting(seed) };
     Knobs { workloads: workloads.iter().copied().collect::<BTreeSet<_>>(), ..knobs }
 }
 
-/// Leaders die, nodes do not hear each other, and power is lost, one after the other, all the time.
+/// Leaders die, stand still and are cut off, nodes do not hear each other, and power is lost, one after the other, all the time.
 fn faults(knobs: &Knobs) -> Plan {
-    repeated(secs(4), millis(1500), 16, |n| match n % 4 {
-        0 => Fault::Kill { node: Target::Leader(n.into()), down: millis(800) },
-        1 => Fault::CutPair { a: n as usize % 5, b: (n as usize + 2) % 5, lasts: secs(2) },
-        2 => Fault::Split { side: vec![n as usize % 5, (n as usize + 1) % 5], lasts: secs(2) },
-        _ => Fault::PowerLossAll { down: vec![millis(600); knobs.nodes] },
+    let (lasts, down) = (knobs.election_timeout() * 2, millis(800));
+    repeated(secs(4), millis(1000), 24, |n| {
+        let (node, leader) = (n as usize % 5, Target::Leader((n / 6).into()));
+        match n % 6 {
+            0 => Fault::Kill { node: leader, down },
+            1 => Fault::CutPair { a: node, b: (node + 2) % 5, lasts },
+            2 => Fault::Split { side: vec![node, (node + 1) % 5], lasts },
+            3 => Fault::Isolate { node: leader, lasts },
+            4 => Fault::Pause { node: leader, lasts },
+            _ => Fault::PowerLossAll { down: vec![down; knobs.nodes] },
+        }
     })
 }
 
