@@ -6,13 +6,13 @@
 //! - the same seed draws the same knobs;
 //! - each purpose has dice of its own ([`dice`]), so a knob that is added or removed leaves the others as they were.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use matrixkv::{config::Config, types::Rng};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::plan::span;
+use crate::{plan::span, workload::Workload, world::READERS};
 
 /// Prophet nodes; each of them is a store too. They are the first nodes.
 pub const PROPHET_NODES: usize = 3;
@@ -148,6 +148,9 @@ pub struct Knobs {
     /// `[limits] disk-stall-max`.
     #[serde(with = "span")]
     pub disk_stall_max: Duration,
+    /// What is asked beside the registers.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub workloads: BTreeSet<Workload>,
     /// How messages between nodes travel.
     pub transport: Transport,
     /// How envelopes travel while no fault says otherwise.
@@ -223,6 +226,7 @@ impl Knobs {
             // From every start to none: a file is a few hundred kilobytes, and grows by doubling.
             file_slack_max: pick(&mut dice(seed, "slack"), &[1, 256 << 10, 64 << 20]),
             disk_stall_max: millis(pick(&mut dice(seed, "disk-stall-max"), &[60_000, 60_000, 2000])),
+            workloads: draw_workloads(seed),
             transport: if net.chance(0.2) { Transport::Streams } else { Transport::Datagrams },
             links: draw_links(&mut net),
             starts: draw_starts(seed, nodes),
@@ -242,6 +246,20 @@ impl Knobs {
     /// The keys at which the first shard is cut.
     pub fn split_keys(&self) -> Vec<String> {
         (1..self.shards).map(|shard| self.key(shard * self.keys / self.shards)).collect()
+    }
+
+    /// Keys that are used beside the registers, at most.
+    pub fn keys_beside(&self) -> usize {
+        self.workloads.iter().map(|workload| workload.keys_max(self)).sum()
+    }
+
+    /// In how many lanes processes are counted: each client takes its own number, and after an unknown outcome the next one
+    /// so many further on.
+    pub fn lanes(&self) -> usize {
+        match self.workloads.iter().map(|workload| workload.clients()).sum() {
+            0 => self.clients + 1,
+            beside => self.clients + READERS + 1 + beside,
+        }
     }
 
     /// Whether what clients write may outgrow a shard.
@@ -364,6 +382,16 @@ fn draw_links(rng: &mut Rng) -> Links {
     }
 }
 
+/// Nothing for about every second seed, one workload for most of the others, and now and then all.
+fn draw_workloads(seed: u64) -> BTreeSet<Workload> {
+    let mut rng = dice(seed, "workloads");
+    match rng.below(16) {
+        0..8 => BTreeSet::new(),
+        15 => Workload::ALL.iter().copied().collect(),
+        _ => BTreeSet::from([pick(&mut rng, Workload::ALL)]),
+    }
+}
+
 /// All at once, or any order over some seconds.
 fn draw_starts(seed: u64, nodes: usize) -> Vec<Duration> {
     let mut rng = dice(seed, "starts");
@@ -398,6 +426,10 @@ impl fmt::Display for Knobs {
             self.think_max,
             self.request_deadline
         )?;
+        if !self.workloads.is_empty() {
+            let names: Vec<_> = self.workloads.iter().map(|workload| workload.name()).collect();
+            writeln!(f, "  beside  {}", names.join(", "))?;
+        }
         writeln!(
             f,
             "  raft    tick {:?}, heartbeat {} ticks, election {} ticks, quiet after {}, batch {} bytes, {} in flight, compact at {}",
@@ -466,6 +498,12 @@ mod tests {
             let keys: Vec<_> = (0..30).map(|index| knobs.key(index)).collect();
             assert!(keys.is_sorted_by(|before, after| before < after), "{keys:?}");
         }
+    }
+
+    #[test]
+    fn half_of_the_seeds_ask_for_registers_alone_and_few_for_everything() {
+        let seeds = |count: usize| (0..1000).filter(|seed| draw_workloads(*seed).len() == count).count();
+        assert!((400..600).contains(&seeds(0)) && (30..100).contains(&seeds(Workload::ALL.len())));
     }
 
     #[test]

@@ -24,6 +24,7 @@ fn calm(seed: u64, nodes: usize) -> Knobs {
         peer_down_time: LONG_DOWN_TIME,
         store_down_time: LONG_DOWN_TIME,
         transport: Transport::Datagrams,
+        workloads: Default::default(),
         ..Knobs::draw(seed)
     }
 }

@@ -28,7 +28,7 @@ pub fn bound(knobs: &Knobs, plan: &Plan) -> Duration {
     let beat = knobs.shard_heartbeat.max(knobs.store_heartbeat);
     // Prophet's own members come first, then all shards; a slow disk or link makes each shard's snapshot wait for
     // the one before.
-    let shards = if knobs.splits() { knobs.keys.max(knobs.shards) } else { knobs.shards };
+    let shards = if knobs.splits() { knobs.keys_beside() + knobs.keys.max(knobs.shards) } else { knobs.shards };
     let moves = beat * 2 * (2 * STEPS_TO_FULL + shards as u32);
     // What is silent for good must be found so first.
     let down = [knobs.peer_down_time, knobs.store_down_time].into_iter().filter(|time| *time < LONG_DOWN_TIME).max();

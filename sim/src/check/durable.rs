@@ -4,6 +4,8 @@
 //! check says it in one sentence. The value that is read must come from a write that no acknowledged one followed:
 //! a write that began after another one was acknowledged replaces it, and what was replaced must not come back.
 
+use std::collections::BTreeMap;
+
 use crate::history::{Event, Function, HistoryError, Operation, Outcome, Value, operations};
 
 /// Looks at the reads that were asked at or after `from` (nanoseconds of the run). The first lost write of each such
@@ -11,7 +13,11 @@ use crate::history::{Event, Function, HistoryError, Operation, Outcome, Value, o
 pub fn check(history: &[Event], from: u64) -> Result<Vec<String>, HistoryError> {
     let operations = operations(history)?;
     let finals = operations.iter().filter(|operation| operation.is_final_read(from));
-    Ok(finals.filter_map(|read| lost(read, &operations)).collect())
+    let mut writes: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
+    for write in operations.iter().filter(|operation| operation.is_write_that_may_have_happened()) {
+        writes.entry(&write.key).or_default().push(write);
+    }
+    Ok(finals.filter_map(|read| lost(read, writes.get(read.key.as_str())?)).collect())
 }
 
 impl Operation {
@@ -32,14 +38,11 @@ impl Operation {
     }
 }
 
-fn lost(read: &Operation, operations: &[Operation]) -> Option<String> {
+/// What is wrong with `read`, in the light of all `writes` of its key.
+fn lost(read: &Operation, writes: &[&Operation]) -> Option<String> {
     let Value::Text(found) = &read.value else { return None };
-    let writes: Vec<_> = operations
-        .iter()
-        .filter(|operation| operation.key == read.key && operation.is_write_that_may_have_happened())
-        .collect();
     let possible =
-        |write: &&&Operation| write.written() == found.as_ref() && replaced_by(write, read, &writes).is_none();
+        |write: &&&Operation| write.written() == found.as_ref() && replaced_by(write, read, writes).is_none();
     if writes.iter().any(|write| possible(&write)) {
         return None;
     }

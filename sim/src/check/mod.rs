@@ -1,20 +1,24 @@
-//! What must always hold, one invariant a file. E, M and A are checked on every fact while a run goes on; L, D and V
-//! after it. A run collects violations instead of stopping at the first, since the second often explains it.
+//! What must always hold, one invariant a file. E, M and A are checked on every fact while a run goes on; L, D, V, and
+//! what the workloads beside the registers must hold (S, O, C), after it. A run collects violations instead of stopping at the first, since the second often explains it.
 //!
 //! Invariants (of the checks themselves):
 //! - a violation names its invariant by the letter that FAULTS gives it;
 //! - the same facts give the same violations, in the same order.
 
+mod by_key;
+pub mod comeback;
 pub mod converge;
 pub mod down;
 pub mod durable;
 pub mod election;
 pub mod linear;
 pub mod log;
+pub mod order;
 pub mod probe;
 pub mod quarantine;
 pub mod ranges;
 pub mod serving;
+pub mod set;
 pub mod sums;
 
 use std::{
@@ -45,6 +49,12 @@ pub enum Invariant {
     Linearizable,
     /// D: what was acknowledged is there after everything is healed.
     Durable,
+    /// S: what was added to the set is there through every node, and nothing else.
+    Set,
+    /// O: numbers that ascend are seen to ascend.
+    Order,
+    /// C: what was deleted or replaced does not come back.
+    Comeback,
     /// E: at most one leader a term in each group, and no replica goes back on its term or its vote.
     Election,
     /// M: a committed entry never changes.
@@ -70,6 +80,9 @@ impl Invariant {
     pub const ALL: &[Invariant] = &[
         Invariant::Linearizable,
         Invariant::Durable,
+        Invariant::Set,
+        Invariant::Order,
+        Invariant::Comeback,
         Invariant::Election,
         Invariant::LogMatching,
         Invariant::Applied,
@@ -86,6 +99,9 @@ impl Invariant {
         match self {
             Invariant::Linearizable => "L",
             Invariant::Durable => "D",
+            Invariant::Set => "S",
+            Invariant::Order => "O",
+            Invariant::Comeback => "C",
             Invariant::Election => "E",
             Invariant::LogMatching => "M",
             Invariant::Applied => "A",

@@ -164,7 +164,7 @@ pub fn faults(faults: &[(Duration, String)], words: &mut Words) -> Vec<Happening
 
 /// What clients asked, in lanes: one for each of the first processes, and those that took over after an unknown outcome go on
 /// where there is room.
-pub fn asks(history: &[Event], clients: usize, words: &mut Words) -> Vec<Ask> {
+pub fn asks(history: &[Event], lanes: usize, words: &mut Words) -> Vec<Ask> {
     let operations = operations(history).expect("our own history is sound");
     let suspects: Vec<_> = match linear::check_operations(&operations, Budget::default()) {
         linear::Verdict::Violation { shortest, .. } => shortest.iter().map(|one| one.invoke_index).collect(),
@@ -176,7 +176,6 @@ pub fn asks(history: &[Event], clients: usize, words: &mut Words) -> Vec<Ask> {
         .filter(|event| event.event_type == EventType::Info)
         .map(|event| (event.process, event.time / 1000))
         .collect();
-    let lanes = clients as u64 + 1;
     let asked = operations.iter().map(|one| {
         let value = match &one.value {
             Value::Text(None) => String::new(),
@@ -185,7 +184,7 @@ pub fn asks(history: &[Event], clients: usize, words: &mut Words) -> Vec<Ask> {
         };
         let text = cut(format!("{:?} {:?}{value}", one.f, one.key));
         let answered = one.return_time.map(|at| at / 1000).or(gave_up.get(&one.process).copied());
-        let lane = (one.process % lanes) as usize;
+        let lane = (one.process % lanes as u64) as usize;
         let is_suspect = suspects.contains(&one.invoke_index);
         Ask(lane, one.invoke_time / 1000, answered, one.outcome.name(), words.of(text), one.node, is_suspect)
     });

@@ -66,7 +66,7 @@ fn run<'a>(report: &'a Report, filmed: &Filmed, command: String) -> Run<'a> {
     let mut events = lines::facts(film, &mut words);
     events.extend(lines::faults(&filmed.faults, &mut words));
     events.sort_by_key(|event| event.0);
-    let asks = lines::asks(&filmed.history, knobs.clients, &mut words);
+    let asks = lines::asks(&filmed.history, knobs.lanes(), &mut words);
     let wrong = |violation: &'a crate::check::Violation| Wrong {
         at: violation.at.as_micros() as u64,
         letter: violation.invariant.letter(),

@@ -32,8 +32,9 @@ pub struct End {
 pub async fn drive(knobs: Knobs, plan: Plan, record: Record, trace: Trace) -> End {
     let world = World::new(knobs, trace, record);
     start_nodes(&world);
-    let clients = workload::start(&world, &plan);
+    let mut clients = workload::start(&world, &plan);
     let nemesis = nemesis::unleash(&world, &plan);
+    clients.extend(workload::start_beside(&world, &plan));
     world.sleep_until(plan.heal_at).await;
     nemesis::heal(&world, nemesis).await;
     let whole = demand_whole(&world, &plan).await;

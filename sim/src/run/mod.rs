@@ -139,12 +139,17 @@ fn simulate(options: &Options, record: &Record, trace: &Trace) -> drive::End {
     end
 }
 
-/// What can be said only when the history is complete: L, D, and the progress that the plan demands.
+/// What can be said only when the history is complete: L, D, what each workload must hold, and the progress that the plan
+/// demands.
 fn judge(options: &Options, record: &Record, history: &[Event], end: drive::End) -> Option<String> {
     let at = end.simulated;
     if let Some(from) = end.reads_from {
         let lost = durable::check(history, from.as_nanos() as u64).expect("our own history is sound");
         lost.into_iter().for_each(|message| record.violation(Invariant::Durable, at, message));
+    }
+    for workload in &options.knobs.workloads {
+        let wrong = workload.check(history, end.reads_from).expect("our own history is sound");
+        wrong.into_iter().for_each(|message| record.violation(workload.invariant(), at, message));
     }
     let keys = (0..options.knobs.keys).map(|key| options.knobs.key(key));
     let missing = serving::check(history, keys, &options.plan.serving).expect("our own history is sound");

@@ -1,6 +1,7 @@
 //! What a run leaves behind, whatever becomes of it. The world writes into it; a panic does not take it away.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -61,6 +62,13 @@ impl Record {
     /// A client asked, or was answered.
     pub fn event(&self, event: Event) {
         lock(&self.history).push(event);
+    }
+
+    /// The keys that begin with `prefix` and were asked for so far.
+    pub fn keys_asked(&self, prefix: &str) -> BTreeSet<String> {
+        let history = lock(&self.history);
+        let keys = history.iter().map(|event| &event.key);
+        keys.filter(|key| key.starts_with(prefix)).cloned().collect()
     }
 
     /// `client` takes `step` now. The number of the request, for [`Self::answered`].

@@ -7,6 +7,7 @@ use crate::{
     knobs::{KeyShape, Knobs, Links, PROPHET_NODES, Transport},
     plan::{Act, Fault, Plan, Script, Target},
     run::Asked,
+    workload::Workload,
 };
 
 /// How much longer than until the violation a run goes on at least.
@@ -130,7 +131,12 @@ fn with_nodes(case: &Case, nodes: usize) -> Case {
 /// What is odd about the world and may have nothing to do with it.
 fn knobs(judge: &mut Judge<'_>, best: &mut Failing) {
     let good = Links { loss: 0.0, duplicate: 0.0, late: 0.0, ..best.case.knobs.links };
-    let changes: [&dyn Fn(&mut Knobs); 6] = [
+    let without = |workload| move |knobs: &mut Knobs| knobs.workloads.retain(|other| *other != workload);
+    let changes: [&dyn Fn(&mut Knobs); 10] = [
+        &|knobs| knobs.workloads.clear(),
+        &without(Workload::Set),
+        &without(Workload::Monotonic),
+        &without(Workload::Churn),
         &|knobs| knobs.transport = Transport::Datagrams,
         &|knobs| knobs.links = good,
         &|knobs| knobs.key_shape = KeyShape::Short,

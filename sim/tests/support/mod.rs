@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each file of scenarios uses a part of it")]
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use matrixkv::planted::Bug;
 use matrixkv_sim::{
@@ -24,10 +24,10 @@ pub fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// The knobs of a seed, with clients that leave no pause and quick links, so that something is always under way.
+/// The knobs of a seed without other workloads than registers, with clients that leave no pause and quick links, so that something is always under way.
 pub fn busy(seed: u64) -> Knobs {
     let knobs = Knobs::draw(seed);
-    Knobs { clients: 8, think_max: millis(10), transport: Transport::Datagrams, ..knobs }
+    Knobs { clients: 8, think_max: millis(10), transport: Transport::Datagrams, workloads: BTreeSet::new(), ..knobs }
 }
 
 /// One shard of all keys that splits until each key has one of its own, five nodes, busy clients.

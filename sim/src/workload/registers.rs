@@ -1,4 +1,4 @@
-//! Clients. Each speaks HTTP/1.1 to the real routers: any node, any request. It asks, waits for the answer or gives
+//! The registers, and what a client is. Each speaks HTTP/1.1 to the real routers: any node, any request. It asks, waits for the answer or gives
 //! up, and writes both into the history.
 //!
 //! Invariants:
@@ -17,11 +17,12 @@ use std::{
 use madsim::{task::JoinHandle, time::sleep};
 use matrixkv::{
     env::within,
-    http::client::{Connection, RequestError},
+    http::client::{Answer, Connection, RequestError},
     types::Rng,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::scan;
 use crate::{
     env::SimEnv,
     history::{Event, EventType, Function, Value},
@@ -35,14 +36,14 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long the first request of a client waits at most.
-const FIRST_PAUSE_MAX: Duration = Duration::from_secs(3);
+pub(super) const FIRST_PAUSE_MAX: Duration = Duration::from_secs(3);
 
 /// How long a client waits after an operation that was not done.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(400));
+pub(super) const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(400));
 
 /// What a client was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Told {
+pub(super) enum Told {
     /// Done; what was read, if it was a read.
     Done(Option<String>),
     /// It did not happen.
@@ -52,16 +53,17 @@ enum Told {
 }
 
 /// An operation to ask for.
-struct Ask {
-    f: Function,
-    key: String,
-    value: Option<String>,
+pub(super) struct Ask {
+    pub f: Function,
+    pub key: String,
+    pub value: Option<String>,
 }
 
-struct Client {
-    world: World,
+/// One who asks, on a machine of its own.
+pub(super) struct Client {
+    pub world: World,
     env: SimEnv,
-    number: usize,
+    pub number: usize,
     process: u64,
     written: u64,
     connections: BTreeMap<usize, Connection>,
@@ -88,12 +90,16 @@ pub fn start(world: &World, plan: &Plan) -> Vec<JoinHandle<()>> {
 }
 
 /// Reads each key through each node that runs, as reader `reader` of [`crate::world::READERS`], in the history as well,
-/// trying again until `until`. Fails with the key that does not answer.
+/// trying again until `until`; those of the other workloads too. Fails with the key that does not answer.
 pub async fn read_all(world: &World, reader: usize, until: Duration) -> Result<(), String> {
     let number = world.knobs().clients + reader;
     let machine = client_machine(number);
     let world = world.clone();
-    let reads = machine.spawn(async move { Client::new(world, number).read_all(until).await });
+    let reads = machine.spawn(async move {
+        let mut reader = Client::new(world, number);
+        reader.read_all(until).await?;
+        scan::read_all(&mut reader, until).await
+    });
     reads.await.unwrap_or_else(|error| Err(format!("the reader died: {error}")))
 }
 
@@ -135,7 +141,7 @@ fn draw(knobs: &Knobs, rng: &mut Rng, last_was_done: Option<bool>) -> Step {
 }
 
 impl Client {
-    fn new(world: World, number: usize) -> Self {
+    pub fn new(world: World, number: usize) -> Self {
         let env = world.env(FIRST_CLIENT + number);
         Client { world, env, number, process: number as u64, written: 0, connections: BTreeMap::new() }
     }
@@ -160,7 +166,7 @@ impl Client {
         }
     }
 
-    async fn read_all(mut self, until: Duration) -> Result<(), String> {
+    async fn read_all(&mut self, until: Duration) -> Result<(), String> {
         for node in self.world.nodes_in(State::Up) {
             for key in 0..self.world.knobs().keys {
                 let ask = Ask { f: Function::Get, key: self.world.knobs().key(key), value: None };
@@ -190,7 +196,7 @@ impl Client {
         format!("{name:.<length$}")
     }
 
-    async fn operate(&mut self, node: usize, ask: &Ask) -> Told {
+    pub async fn operate(&mut self, node: usize, ask: &Ask) -> Told {
         self.write_down(EventType::Invoke, node, ask, ask.value.clone());
         let told = match self.exchange(node, ask).await {
             Told::Unknown if ask.f == Function::Get => Told::Refused,
@@ -208,8 +214,8 @@ impl Client {
         self.write_down(event_type, node, ask, value);
         self.world.record().count(counter, 1);
         if told == Told::Unknown {
-            // All clients and the reader count in steps of their number, so no process is used twice.
-            self.process += self.world.knobs().clients as u64 + 1;
+            // All who ask count in steps of their number, so no process is used twice.
+            self.process += self.world.knobs().lanes() as u64;
         }
         told
     }
@@ -229,6 +235,21 @@ impl Client {
     /// Asks over the connection to `node`, which is opened where there is none.
     async fn exchange(&mut self, node: usize, ask: &Ask) -> Told {
         let (method, path, body) = ask.request();
+        match self.send(node, method, &path, &body).await {
+            Some(Ok(answer)) => ask.told(answer.status, &answer.body),
+            Some(Err(RequestError::NotSent(_))) => Told::Refused,
+            Some(Err(_)) | None => Told::Unknown,
+        }
+    }
+
+    /// The answer to this request, or why there is none; `None` where it takes too long.
+    pub async fn send(
+        &mut self,
+        node: usize,
+        method: &'static str,
+        path: &str,
+        body: &[u8],
+    ) -> Option<Result<Answer, RequestError>> {
         let patience = self.world.knobs().request_deadline + PATIENCE;
         let env = self.env.clone();
         let connection = self.connections.remove(&node);
@@ -237,17 +258,14 @@ impl Client {
                 Some(connection) => connection,
                 None => Connection::open(&env, &Knobs::http_address(node)).await?,
             };
-            let answer = connection.request(method, &path, &body).await?;
+            let answer = connection.request(method, path, body).await?;
             Ok::<_, RequestError>((connection, answer))
         };
-        match within(&self.env, patience, answer).await {
-            Some(Ok((connection, answer))) => {
-                self.connections.insert(node, connection);
-                ask.told(answer.status, &answer.body)
-            }
-            Some(Err(RequestError::NotSent(_))) => Told::Refused,
-            Some(Err(_)) | None => Told::Unknown,
-        }
+        let answered = within(&self.env, patience, answer).await?;
+        Some(answered.map(|(connection, answer)| {
+            self.connections.insert(node, connection);
+            answer
+        }))
     }
 }
 
