@@ -13,7 +13,10 @@
 //! Said aloud: blocks do not align with the disk's own any more, so a write that the operating system has not cached reads
 //! first. It costs eight bytes of 4,104.
 
-use std::io;
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 
 use redb::StorageBackend;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -32,9 +35,15 @@ const STRIDE: usize = SUM_BYTES + BLOCK_BYTES;
 /// How a file begins that redb wrote without checksums of ours.
 const REDB_MAGIC: [u8; 4] = *b"redb";
 
+/// What a file's disk said first when it erred. redb swallows what it meets while it closes a file.
+pub(super) type Failure = Arc<OnceLock<String>>;
+
 /// Adapts a [`File`].
 #[derive(Debug)]
-pub(super) struct Backend<F: File>(pub F);
+pub(super) struct Backend<F: File> {
+    file: F,
+    failure: Failure,
+}
 
 /// Blocks that follow each other, as they are on the disk.
 struct Blocks {
@@ -107,37 +116,58 @@ impl Blocks {
     }
 }
 
+impl<F: File> Backend<F> {
+    pub fn new(file: F) -> Backend<F> {
+        Backend { file, failure: Failure::default() }
+    }
+
+    /// Where an error of the disk is kept.
+    pub fn failure(&self) -> Failure {
+        self.failure.clone()
+    }
+
+    fn kept<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|error| {
+            self.failure.get_or_init(|| error.to_string());
+        })
+    }
+
+    fn write_blocks(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let places = places(offset, data.len());
+        let is_whole = offset.is_multiple_of(BLOCK_BYTES as u64) && data.len().is_multiple_of(BLOCK_BYTES);
+        let mut blocks = if is_whole {
+            Blocks { first: places.start, bytes: vec![0; places.len() * STRIDE] }
+        } else {
+            Blocks::read(&self.file, places)?
+        };
+        blocks.parts(offset, data.len(), |range, part| part.copy_from_slice(&data[range]));
+        blocks.seal();
+        self.file.write_at((blocks.first * STRIDE) as u64, &blocks.bytes)
+    }
+}
+
 impl<F: File> StorageBackend for Backend<F> {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.len()? / STRIDE as u64 * BLOCK_BYTES as u64)
+        Ok(self.kept(self.file.len())? / STRIDE as u64 * BLOCK_BYTES as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut blocks = Blocks::read(&self.0, places(offset, out.len()))?;
+        let mut blocks = self.kept(Blocks::read(&self.file, places(offset, out.len())))?;
         blocks.parts(offset, out.len(), |range, part| out[range].copy_from_slice(part));
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         assert!(len.is_multiple_of(BLOCK_BYTES as u64), "redb's files are made of pages");
-        self.0.set_len(len / BLOCK_BYTES as u64 * STRIDE as u64)
+        self.kept(self.file.set_len(len / BLOCK_BYTES as u64 * STRIDE as u64))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
+        self.kept(self.file.sync())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let places = places(offset, data.len());
-        let is_whole = offset.is_multiple_of(BLOCK_BYTES as u64) && data.len().is_multiple_of(BLOCK_BYTES);
-        let mut blocks = if is_whole {
-            Blocks { first: places.start, bytes: vec![0; places.len() * STRIDE] }
-        } else {
-            Blocks::read(&self.0, places)?
-        };
-        blocks.parts(offset, data.len(), |range, part| part.copy_from_slice(&data[range]));
-        blocks.seal();
-        self.0.write_at((blocks.first * STRIDE) as u64, &blocks.bytes)
+        self.kept(self.write_blocks(offset, data))
     }
 }
 
@@ -177,7 +207,7 @@ mod tests {
     }
 
     fn blocks(count: u64) -> Backend<Memory> {
-        let backend = Backend(Memory::default());
+        let backend = Backend::new(Memory::default());
         backend.set_len(count * BLOCK_BYTES as u64).unwrap();
         assert_eq!(backend.len().unwrap(), count * BLOCK_BYTES as u64);
         backend
@@ -194,7 +224,7 @@ mod tests {
         assert_eq!(read, b"\0abcdef\x03");
         // A bit of the third block, and then one of a block that was never written.
         for (place, block) in [(2 * STRIDE + 100, 2), (3 * STRIDE + 9, 3)] {
-            backend.0.0.lock().unwrap()[place] ^= 4;
+            backend.file.0.lock().unwrap()[place] ^= 4;
             let error = backend.read(block * BLOCK_BYTES as u64, &mut [0; 16]).unwrap_err();
             assert!(error.to_string().contains(&format!("block {block} of the file")), "{error}");
         }
@@ -205,7 +235,7 @@ mod tests {
     fn a_block_in_the_place_of_another_one_is_noticed() {
         let backend = blocks(2);
         backend.write(0, &[7; 2 * BLOCK_BYTES]).unwrap();
-        backend.0.0.lock().unwrap().copy_within(..STRIDE, STRIDE);
+        backend.file.0.lock().unwrap().copy_within(..STRIDE, STRIDE);
         assert!(backend.read(0, &mut [0; 16]).is_ok());
         assert!(backend.read(BLOCK_BYTES as u64, &mut [0; 16]).is_err());
     }

@@ -70,7 +70,8 @@ impl Engine {
                 }
             }
             Ok(())
-        })
+        })?;
+        self.close()
     }
 
     /// Bytes of the pages that hold something. Walks over all of them.

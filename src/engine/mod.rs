@@ -73,6 +73,7 @@ impl From<crate::wire::CodecError> for EngineError {
 #[derive(Clone)]
 pub struct Engine {
     database: Arc<Database>,
+    failure: backend::Failure,
 }
 
 impl Engine {
@@ -129,18 +130,24 @@ impl Engine {
         transaction.set_quick_repair(true);
         fill(&transaction)?;
         transaction.commit().map_err(EngineError::disk)?;
-        drop(engine);
+        engine.close()?;
         disk.open(&aside).and_then(|file| file.sync()).map_err(EngineError::disk)?;
         disk.rename(&aside, path).map_err(EngineError::disk)?;
         disk.sync_dir(folder_of(path)).map_err(EngineError::disk)
     }
 
     fn attach<F: File>(file: F) -> Result<Engine, EngineError> {
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(backend::Backend(file))
-            .map_err(EngineError::disk)?;
-        Ok(Engine { database: Arc::new(database) })
+        let backend = backend::Backend::new(file);
+        let failure = backend.failure();
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
+        Ok(Engine { database: Arc::new(database.map_err(EngineError::disk)?), failure })
+    }
+
+    /// Closes the file, if nobody else has it, and says what the disk said.
+    fn close(self) -> Result<(), EngineError> {
+        let Engine { database, failure } = self;
+        drop(database);
+        failure.get().map_or(Ok(()), |why| Err(EngineError::Disk(why.clone())))
     }
 
     /// What is committed now.
