@@ -1,7 +1,13 @@
 //! What operators ask for. Refused with the reason, and without a change, where it makes no sense; else it begins, and the
 //! asker looks on.
 
-use super::{Command, Prophet, Ticket, Waiting, checker::Wish, cluster::Cluster, operator::Kind, scheduler};
+use super::{
+    Command, Prophet, Ticket, Waiting,
+    checker::Wish,
+    cluster::{BEATS_MISSED, Cluster},
+    operator::Kind,
+    scheduler,
+};
 use crate::{
     types::{Peer, PeerRole, ShardId, StoreId},
     wire::{AdminRequest, ProphetReply, ShardBeat, StoreState},
@@ -88,7 +94,9 @@ impl Prophet {
         let shard = &beat.route.shard;
         let others: Vec<_> = shard.voters().filter(|peer| peer.replica != leaving.replica).collect();
         let is_silent = |peer: &Peer| beat.down.iter().any(|(replica, _)| *replica == peer.replica);
-        let serves = |peer: &&&Peer| !is_silent(peer) && !self.view.is_quarantined(shard.id, peer);
+        // A leader that was elected just now has not missed anybody yet; their stores may have been missed for long.
+        let is_alive = |peer: &Peer| self.view.is_alive(peer.store, self.now, self.config.store_beat * BEATS_MISSED);
+        let serves = |peer: &&&Peer| !is_silent(peer) && is_alive(peer) && !self.view.is_quarantined(shard.id, peer);
         2 * others.iter().filter(serves).count() > others.len()
     }
 
