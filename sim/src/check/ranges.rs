@@ -114,7 +114,11 @@ impl Ranges {
         self.destroyed.insert(key);
         self.living.remove(&(node, shard));
         let newest = self.newest.get(&shard)?;
-        let is_member = newest.peer(replica).is_some();
+        // A store that does not know which replica it had, since the row did not read, names the last one that it may have
+        // been. That one may live on another node.
+        let is_elsewhere =
+            self.living.iter().any(|((home, id), other)| *home != node && (*id, *other) == (shard, replica));
+        let is_member = newest.peer(replica).is_some() && !is_elsewhere;
         is_member.then(|| format!("{replica} on node{node} is destroyed, and is a member: {newest:?}"))
     }
 
