@@ -55,16 +55,19 @@ fn a_file_that_is_mostly_free_shrinks_when_it_is_opened() {
     let (engine, compaction) = Engine::open_compact(&disk, path, 1).unwrap();
     assert_eq!((compaction, length()), (None, full), "most of it is in use");
     let mut batch = Batch::new(engine.view().unwrap());
-    keys().skip(10).for_each(|key| batch.delete(Table::Data, key));
+    keys().take(190).for_each(|key| batch.delete(Table::Data, key));
     engine.commit(batch).unwrap();
     drop(engine);
 
-    let (engine, compaction) = Engine::open_compact(&disk, path, full).unwrap();
+    // redb gives back what is free at the end of a file when it closes it, and nothing else.
+    let holed = length();
+    println!("{full} bytes in use, {holed} after the rows were deleted");
+    let (engine, compaction) = Engine::open_compact(&disk, path, holed).unwrap();
     assert_eq!(compaction, None, "no more is free than the limit");
     drop(engine);
-    let (engine, compaction) = Engine::open_compact(&disk, path, full / 2).unwrap();
+    let (engine, compaction) = Engine::open_compact(&disk, path, holed / 2).unwrap();
     let compaction = compaction.unwrap();
-    assert!(compaction.after < full / 4 && compaction.after == length(), "{full} bytes: {compaction:?}");
+    assert!(compaction.after < holed / 4 && compaction.after == length(), "{holed} bytes: {compaction:?}");
     let rows = engine.view().unwrap().scan(Table::Data, &[], &[]).unwrap().count();
     assert_eq!(rows, 10);
     drop(engine);
