@@ -482,18 +482,22 @@ impl World {
         (0..nodes.len()).filter(|node| nodes[*node].state != State::Down && nodes[*node].disk.crashed()).collect()
     }
 
-    /// Ends every fault of processes and disks.
-    pub fn heal_nodes(&self) {
-        for node in self.nodes_in(State::Paused) {
-            let life = self.nodes()[node].life;
-            self.resume(node, life);
-        }
+    /// Ends what the disks still have before them.
+    pub fn heal_disks(&self) {
         let disks: Vec<_> = self.nodes().iter().map(|node| node.disk.clone()).collect();
         let (low, high) = self.0.knobs.disk_latency;
         for disk in disks {
             disk.disarm();
             disk.set_latency(low, high);
             disk.make_room();
+        }
+    }
+
+    /// Ends every fault of processes and disks.
+    pub fn heal_nodes(&self) {
+        for node in self.nodes_in(State::Paused) {
+            let life = self.nodes()[node].life;
+            self.resume(node, life);
         }
         for node in self.nodes_in(State::Up) {
             self.clock(node).inspect(|clock| self.set_drift(clock, 0));

@@ -1,5 +1,5 @@
-//! How replicas come to be: by Prophet's order to create a shard's first replica, by a message of a leader that counts on
-//! one, or by a split of the shard that held the keys.
+//! How replicas come to be: by Prophet's order to create a shard's first replica, by a message of a leader or a
+//! candidate that counts on one, or by a split of the shard that held the keys.
 //!
 //! Invariants:
 //! - a replica is born only where its id is later than every one that was destroyed here;
@@ -33,7 +33,7 @@ pub(super) enum Birth {
     Waiting {
         shard: ShardId,
         replica: ReplicaId,
-        /// `conf_ver` of the leader that counts on it.
+        /// `conf_ver` of the leader or candidate that counts on it.
         born: u64,
     },
 }
@@ -61,8 +61,10 @@ impl Store {
         }
     }
 
-    /// A message for a replica that is not here. Only a leader's message bears: a vote must not be asked of a replica that
-    /// nobody has counted yet.
+    /// A message for a replica that is not here. A leader counts on it; so does a candidate, whose voters it is one of: it
+    /// may have come of a split that its parent was never to apply here, because a later snapshot replaced the parent, and
+    /// then nobody may lead without its vote. What was never here never acknowledged anything, so it votes as one with an
+    /// empty log does; one that was destroyed has its tomb.
     pub(super) fn unborn(&mut self, message: &RaftMessage) {
         let RaftMessage { shard, to, epoch, .. } = *message;
         let has_room = message.range.as_ref().is_some_and(|range| self.has_room(shard, range));
@@ -72,7 +74,7 @@ impl Store {
             }
             Some(MessageType::MsgRequestPreVote | MessageType::MsgRequestVote) => {
                 // To be lost, a vote must have been given: where nothing waits, it is given before the split.
-                if planted(Bug::LoseVoteOnSplit) {
+                if has_room || planted(Bug::LoseVoteOnSplit) {
                     self.births.push(Birth::Waiting { shard, replica: to.replica, born: epoch.conf_ver });
                 }
                 self.hold(message.clone());

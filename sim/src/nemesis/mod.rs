@@ -49,6 +49,8 @@ pub fn unleash(world: &World, plan: &Plan) -> Nemesis {
 /// Ends all faults for good.
 pub async fn heal(world: &World, nemesis: Nemesis) {
     nemesis.tasks.iter().for_each(|task| task.abort());
+    // A crash that is armed and comes after this line would leave a node that nobody ends.
+    world.heal_disks();
     for node in world.crashed() {
         world.end(node, Death::Power);
     }

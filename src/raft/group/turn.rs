@@ -183,13 +183,16 @@ impl<M: Machine> Group<M> {
         let own = Peer { replica: self.row.replica, store: crate::types::StoreId::NONE, role: PeerRole::Learner };
         let from = find(message.from).unwrap_or(own);
         let bytes = message.write_to_bytes().expect("a message encodes");
-        let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
+        let kind = message.get_msg_type();
+        let is_snapshot = kind == MessageType::MsgSnapshot;
+        // A replica that is not there yet is born only where there is room for what it is to hold.
+        let may_bear = is_snapshot || self.is_unreached(message.to) || asks_for_vote(kind);
         let bulk = bytes.len() > BULK_BYTES || is_snapshot;
         let machine = self.machine.as_ref();
         let epoch = machine.map_or(Epoch::NONE, M::epoch);
-        let range = machine.filter(|_| is_snapshot || self.is_unreached(message.to)).and_then(M::range).cloned();
+        let range = machine.filter(|_| may_bear).and_then(M::range).cloned();
         // raft-rs cannot mark its heartbeats: those of the turn in which a leader went quiet say so.
-        let quiet = match message.get_msg_type() {
+        let quiet = match kind {
             MessageType::MsgHeartbeat if self.quieting && self.quiet => Some(self.raft.raft.raft_log.last_index()),
             MessageType::MsgHeartbeatResponse if self.quiet => Some(self.row.applied),
             _ => None,
@@ -202,4 +205,9 @@ impl<M: Machine> Group<M> {
     fn is_unreached(&self, replica: u64) -> bool {
         self.leads() && self.raft.raft.prs().get(replica).is_some_and(|progress| progress.matched == 0)
     }
+}
+
+/// Whether the sender is a candidate, or would be one.
+fn asks_for_vote(kind: MessageType) -> bool {
+    matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote)
 }

@@ -1,7 +1,7 @@
 //! What is in a file, and what of it would survive a power cut. The file as its writers see it is one vector; beside it
 //! lies the original of every block that was changed since the last sync.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use matrixkv::types::Rng;
 
@@ -17,8 +17,15 @@ const BLOCK_BYTES: usize = 4096;
 pub(super) struct Content {
     bytes: Vec<u8>,
     durable_len: usize,
+    /// Which blocks were ever written: the others are holes, that lengthening a file leaves and that take no room.
+    held: BTreeSet<usize>,
     /// The durable bytes of changed blocks: shorter than a block where the durable file ended inside it or before.
     originals: BTreeMap<usize, Vec<u8>>,
+}
+
+/// The blocks that the bytes from `from` to before `to` lie in.
+fn blocks(from: usize, to: usize) -> std::ops::Range<usize> {
+    if from < to { from / BLOCK_BYTES..to.div_ceil(BLOCK_BYTES) } else { 0..0 }
 }
 
 /// How a power cut treats a file.
@@ -35,6 +42,17 @@ impl Content {
         self.bytes.len()
     }
 
+    /// Bytes that it takes on the disk.
+    pub(super) fn room(&self) -> u64 {
+        (self.held.len() * BLOCK_BYTES) as u64
+    }
+
+    /// Bytes more that it would take on the disk, were these written.
+    pub(super) fn room_for(&self, offset: usize, bytes: usize) -> u64 {
+        let holes = blocks(offset, offset + bytes).filter(|block| !self.held.contains(block)).count();
+        (holes * BLOCK_BYTES) as u64
+    }
+
     /// The bytes from `offset`, as many as `out` takes; `None` if the file ends before.
     pub(super) fn read(&self, offset: usize, out: &mut [u8]) -> Option<()> {
         let end = offset.checked_add(out.len())?;
@@ -49,11 +67,17 @@ impl Content {
             self.bytes.resize(end, 0);
         }
         self.bytes[offset..end].copy_from_slice(bytes);
+        self.held.extend(blocks(offset, end));
     }
 
     pub(super) fn set_len(&mut self, len: usize) {
         self.remember(len, self.len());
+        self.resize(len);
+    }
+
+    fn resize(&mut self, len: usize) {
         self.bytes.resize(len, 0);
+        drop(self.held.split_off(&len.div_ceil(BLOCK_BYTES)));
     }
 
     pub(super) fn sync(&mut self) {
@@ -63,10 +87,7 @@ impl Content {
 
     /// Keeps the original of every block in `from..to`.
     fn remember(&mut self, from: usize, to: usize) {
-        if from >= to {
-            return;
-        }
-        for block in from / BLOCK_BYTES..=(to - 1) / BLOCK_BYTES {
+        for block in blocks(from, to) {
             // A block without an original is as it was when it was synced.
             let (bytes, end) = (&self.bytes, self.durable_len.min((block + 1) * BLOCK_BYTES));
             self.originals.entry(block).or_insert_with(|| bytes.get(block * BLOCK_BYTES..end).unwrap_or(&[]).to_vec());
@@ -94,7 +115,7 @@ impl Content {
                 }
             }
         }
-        self.bytes.resize(len, 0);
+        self.resize(len);
         self.durable_len = len;
         lost
     }
@@ -105,6 +126,9 @@ impl Content {
         let Some(now) = self.bytes.get_mut(start + part.start..end) else { return 0 };
         for (place, byte) in now.iter_mut().enumerate() {
             *byte = original.get(part.start + place).copied().unwrap_or(0);
+        }
+        if !original.is_empty() {
+            self.held.insert(start / BLOCK_BYTES);
         }
         now.len() as u64
     }

@@ -28,13 +28,9 @@ impl SimFile {
     }
 
     fn make_room(&self, machine: &mut Machine, operation: Operation) -> io::Result<()> {
-        let end = match operation {
-            Operation::Write { offset, bytes } => offset + bytes,
-            Operation::SetLen { len } => len,
-            _ => return Ok(()),
-        };
-        let len = self.file.lock().expect("no holder panics").len() as u64;
-        machine.make_room(end.saturating_sub(len))
+        let Operation::Write { offset, bytes } = operation else { return Ok(()) };
+        let more = self.file.lock().expect("no holder panics").room_for(offset as usize, bytes as usize);
+        machine.make_room(more)
     }
 }
 

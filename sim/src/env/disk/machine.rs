@@ -184,10 +184,10 @@ impl Machine {
     }
 
     pub(super) fn used(&self) -> u64 {
-        self.names.files().map(|(_, file)| file.lock().expect("no holder panics").len() as u64).sum()
+        self.names.files().map(|(_, file)| file.lock().expect("no holder panics").room()).sum()
     }
 
-    /// Fails if a file cannot grow by this much.
+    /// Fails if a file cannot take this much more.
     pub(super) fn make_room(&mut self, bytes: u64) -> io::Result<()> {
         if bytes > 0 && self.capacity < CAPACITY && self.used() + bytes > self.capacity {
             self.counters.full += 1;

@@ -176,7 +176,7 @@ impl SimDisk {
         self.machine().latency = (low, high);
     }
 
-    /// Bytes that all files together may have.
+    /// Bytes that all files together may take. Holes take none, as on the disks of today.
     pub fn set_capacity(&self, bytes: u64) {
         self.machine().capacity = bytes;
     }

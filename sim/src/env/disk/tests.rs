@@ -91,10 +91,20 @@ fn an_error_comes_once_and_a_full_disk_refuses() {
     disk.arm_error(1);
     assert!(file.sync().is_err());
     file.sync().unwrap();
-    disk.set_capacity(1000);
-    assert_eq!(file.write_at(0, &[0; 1001]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    disk.set_capacity(3 * 4096);
+    assert_eq!(file.write_at(0, &[0; 3 * 4096 + 1]).unwrap_err().kind(), io::ErrorKind::StorageFull);
     file.write_at(0, &[0; 600]).unwrap();
-    assert_eq!(disk.mount().space(Path::new("/data")).unwrap(), Space { capacity: 1000, available: 400 });
+    let free = || disk.mount().space(Path::new("/data")).unwrap().available;
+    assert_eq!(free(), 2 * 4096);
+    // What is lengthened has a hole, until it is written.
+    file.set_len(100 * 4096).unwrap();
+    assert_eq!(free(), 2 * 4096);
+    file.write_at(50 * 4096, &[0; 4096]).unwrap();
+    file.write_at(10, &[0; 600]).unwrap();
+    assert_eq!(free(), 4096);
+    assert_eq!(file.write_at(99 * 4096 - 1, &[0; 2]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    file.set_len(600).unwrap();
+    assert_eq!(free(), 2 * 4096);
     assert!(disk.flip_bit("a") && !disk.flip_bit("b"));
     assert_eq!(bytes(&disk, "a").iter().filter(|byte| **byte != 0).count(), 1);
 }
