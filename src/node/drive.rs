@@ -1,13 +1,13 @@
 //! The driver: turns one machine on one engine. Generic over the world.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use tokio::sync::mpsc;
 
 use super::watchdog::Watch;
 use crate::{
     engine::{Batch, Engine, EngineError},
-    env::{Disk, Env, within},
+    env::{Disk, Env, Space, within},
     types::{DiskFact, Fact, Instant, Steady},
 };
 
@@ -23,6 +23,10 @@ pub(super) trait Machine: Send + 'static {
     type Send: Send + 'static;
 
     fn tick() -> Self::Input;
+    /// What tells the machine how much room its disk has after a commit, if it wants to know.
+    fn space(_: Space) -> Option<Self::Input> {
+        None
+    }
     fn step(&mut self, now: Instant, input: Self::Input);
     fn has_work(&self) -> bool;
     fn ready(&mut self, batch: &mut Batch) -> Result<Turn<Self::Send>, EngineError>;
@@ -41,6 +45,8 @@ pub(super) struct Pace {
     pub tick_interval: Duration,
     /// Who looks whether its commits end.
     pub watch: Watch,
+    /// Where its engine's file is.
+    pub folder: PathBuf,
 }
 
 /// Turns `machine` until the inbox is closed. `deliver` carries out what it wants said and looks at it after each
@@ -50,9 +56,10 @@ pub(super) async fn drive<E: Env, M: Machine>(
     engine: Engine,
     mut machine: M,
     mut inbox: mpsc::Receiver<M::Input>,
-    Pace { tick_interval, watch }: Pace,
+    pace: Pace,
     mut deliver: impl FnMut(&M, Vec<M::Send>) + Send,
 ) -> Result<(), EngineError> {
+    let tick_interval = pace.tick_interval;
     let mut next_tick = env.now() + tick_interval;
     let mut steady = Steady::new(env.now(), tick_interval * LEAP_TICKS_MAX);
     loop {
@@ -78,38 +85,40 @@ pub(super) async fn drive<E: Env, M: Machine>(
             machine.step(now, M::tick());
         }
         if machine.has_work() {
-            turn(&env, &engine, &mut machine, &watch, &mut deliver).await?;
+            if let Some(input) = turn(&env, &engine, &mut machine, &pace, &mut deliver).await? {
+                machine.step(now, input);
+            }
             // Long work comes in slices; whoever shares the thread goes on between them.
             tokio::task::yield_now().await;
         }
     }
 }
 
+/// One turn. Gives what the machine is to know of it.
 async fn turn<E: Env, M: Machine>(
     env: &E,
     engine: &Engine,
     machine: &mut M,
-    watch: &Watch,
+    pace: &Pace,
     deliver: &mut (impl FnMut(&M, Vec<M::Send>) + Send),
-) -> Result<(), EngineError> {
+) -> Result<Option<M::Input>, EngineError> {
     let mut batch = Batch::new(engine.view()?);
     let turn = machine.ready(&mut batch)?;
     deliver(machine, turn.now);
+    let mut space = None;
     if !batch.is_empty() {
         let bytes = batch.bytes();
-        let committer = engine.clone();
-        let underway = watch.begin();
-        let committed = env.disk().offload(move || committer.commit(batch)).await;
+        let (committer, disk, folder) = (engine.clone(), env.disk().clone(), pace.folder.clone());
+        let underway = pace.watch.begin();
+        let work = move || committer.commit(batch).map(|()| disk.space(&folder).ok());
+        let committed = env.disk().offload(work).await;
         drop(underway);
-        if let Err(error) = committed {
-            env.observe(&Fact::Disk(DiskFact::Failed(error.to_string())));
-            return Err(error);
-        }
+        space = committed.inspect_err(|error| env.observe(&Fact::Disk(DiskFact::Failed(error.to_string()))))?;
         env.observe(&Fact::Disk(DiskFact::Committed { bytes }));
     }
     turn.facts.iter().for_each(|fact| env.observe(fact));
     deliver(machine, turn.after);
     let released = machine.advance();
     deliver(machine, released);
-    Ok(())
+    Ok(space.and_then(M::space))
 }

@@ -161,7 +161,8 @@ impl<E: Env> Liaison<E> {
         }
     }
 
-    /// Tells the store how much room its disk has, for ever. Short writes take no more than the reserve between two looks.
+    /// Tells the store how much room its disk has, for ever: others may write to it, and room may come back, while the
+    /// store commits nothing.
     pub async fn watch_room(self) {
         loop {
             let (disk, folder) = (self.env.disk().clone(), self.config.dir_data.clone());

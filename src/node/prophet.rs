@@ -84,7 +84,11 @@ impl<E: Env> Seat<E> {
         let boot = self.identity.get().boot;
         let config = ProphetConfig::new(&self.config);
         let prophet = Prophet::open(self.env.now(), boot, config, self.env.rng(), &engine.view()?)?;
-        let pace = Pace { tick_interval: self.config.raft.tick_interval, watch: self.watch };
+        let pace = Pace {
+            tick_interval: self.config.raft.tick_interval,
+            watch: self.watch,
+            folder: self.config.dir_data.clone(),
+        };
         let mut status = Default::default();
         let Seat { env, network, tickets, discovery, .. } = self;
         let deliver = move |prophet: &Prophet, sends: Vec<Send>| {

@@ -278,7 +278,11 @@ async fn run_store<E: Env>(parts: Parts<E>, liaison: Liaison<E>) -> Result<(), N
     parts.env.spawn("ask Prophet", liaison.clone().ask(ask_inbox));
     parts.env.spawn("watch room", liaison.clone().watch_room());
     parts.spawn("keep house", liaison.keep_house(parts.engine.clone()));
-    let pace = Pace { tick_interval: parts.config.raft.tick_interval, watch: parts.watched("the store's disk") };
+    let pace = Pace {
+        tick_interval: parts.config.raft.tick_interval,
+        watch: parts.watched("the store's disk"),
+        folder: parts.config.dir_data.clone(),
+    };
     let deliver = move |_: &Store, sends| outbox.deliver(sends);
     Ok(drive(parts.env, parts.engine, store, inbox, pace, deliver).await?)
 }

@@ -14,7 +14,7 @@ use super::drive::{Machine, Turn};
 use crate::{
     client::{Book, Router},
     engine::{Batch, EngineError},
-    env::{Channel, Env, Network, Via},
+    env::{Channel, Env, Network, Space, Via},
     store::{Input, Send, Store, Ticket},
     types::{CallId, Instant, ReplicaId, ShardId, StoreId},
     wire::{Body, DataReply, MembershipAsk, Response, ShardBeat},
@@ -26,6 +26,11 @@ impl Machine for Store {
 
     fn tick() -> Input {
         Input::Tick
+    }
+
+    /// One commit may take most of what was left.
+    fn space(Space { capacity, available }: Space) -> Option<Input> {
+        Some(Input::Space { capacity, available })
     }
 
     fn step(&mut self, now: Instant, input: Input) {
