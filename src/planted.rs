@@ -2,7 +2,8 @@
 //! `matrixkv-sim bite` says which seed found it. Only a build with the feature `planted` can plant one; in every
 //! other build [`planted`] is a constant `false` and the compiler removes what hangs on it.
 //!
-//! A bug is planted for the current thread: the simulator runs each seed on a thread of its own.
+//! A bug is planted for the current thread, since the simulator runs each seed on a thread of its own; or, in a real node,
+//! for the process.
 
 macro_rules! bugs {
     ($($(#[$doc:meta])* $bug:ident = $name:literal,)*) => {
@@ -74,30 +75,86 @@ bugs! {
     ReadAcrossSplit = "read-index-kept-across-split",
     /// A snapshot is put over what a replica had, which stays where nothing new covers it.
     KeepOldRows = "snapshot-over-old-rows",
+    /// How long a router waits before it tries again hangs on what comes first out of a hash set.
+    LeakHashOrder = "leak-hash-order",
+    /// It hangs on a counter of the whole process, which other runs count up too.
+    LeakCounter = "leak-global-counter",
+    /// It hangs on the clock of the host.
+    LeakClock = "leak-real-clock",
 }
 
 #[cfg(feature = "planted")]
 mod switch {
-    use std::cell::Cell;
+    use std::{
+        cell::Cell,
+        sync::{
+            OnceLock,
+            atomic::{AtomicU64, Ordering},
+        },
+        time::{Duration, Instant},
+    };
 
     use super::Bug;
 
     thread_local!(static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) });
+
+    /// That of the whole process.
+    static EVERYWHERE: OnceLock<Bug> = OnceLock::new();
 
     /// Plants `bug` on this thread, in place of an earlier one.
     pub fn plant(bug: Option<Bug>) {
         PLANTED.set(bug);
     }
 
-    /// Whether `bug` is planted on this thread.
+    /// Plants the bug that the environment names in `MATRIXKV_PLANT` on all threads: for a real node.
+    #[allow(clippy::disallowed_methods, reason = "the edge of the process, before a node runs")]
+    pub fn plant_as_told() -> Result<(), String> {
+        let Ok(name) = std::env::var("MATRIXKV_PLANT") else { return Ok(()) };
+        let found = Bug::ALL.iter().find(|bug| bug.name() == name);
+        let bug = found.ok_or_else(|| format!("MATRIXKV_PLANT: there is no bug {name:?}"))?;
+        EVERYWHERE.get_or_init(|| *bug);
+        Ok(())
+    }
+
+    /// Whether `bug` is planted on this thread, or in this process.
     pub fn planted(bug: Bug) -> bool {
-        PLANTED.get() == Some(bug)
+        PLANTED.get() == Some(bug) || EVERYWHERE.get() == Some(&bug)
+    }
+
+    /// A little time that no seed decides; none, where no leak is planted.
+    #[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "what is forbidden elsewhere is what leaks")]
+    pub fn leak() -> Duration {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        static BEGAN: OnceLock<Instant> = OnceLock::new();
+        let nanos = if planted(Bug::LeakHashOrder) {
+            (0..64).collect::<std::collections::HashSet<u64>>().into_iter().next().unwrap_or_default()
+        } else if planted(Bug::LeakCounter) {
+            COUNTER.fetch_add(1, Ordering::Relaxed)
+        } else if planted(Bug::LeakClock) {
+            BEGAN.get_or_init(Instant::now).elapsed().as_nanos() as u64 % 1_000_000
+        } else {
+            0
+        };
+        Duration::from_nanos(nanos)
     }
 }
 
 #[cfg(not(feature = "planted"))]
 mod switch {
+    use std::time::Duration;
+
     use super::Bug;
+
+    /// Nothing leaks in this build.
+    #[inline(always)]
+    pub fn leak() -> Duration {
+        Duration::ZERO
+    }
+
+    /// Nothing is planted in this build.
+    pub fn plant_as_told() -> Result<(), String> {
+        Ok(())
+    }
 
     /// Whether `bug` is planted: never in this build.
     #[inline(always)]

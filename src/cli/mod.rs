@@ -9,6 +9,7 @@
 pub mod config;
 pub mod ctl;
 pub mod demo;
+mod hook;
 pub mod inspect;
 pub mod serve;
 
@@ -45,6 +46,9 @@ pub struct NodeArgs {
     /// A shard splits once its keys and values exceed this many bytes (at least 16)
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(SHARD_CAPACITY_MIN..))]
     pub shard_capacity: u64,
+    /// For chaos runs: whoever connects here may cut this node's connections; a loopback address only
+    #[arg(long, value_name = "HOST:PORT")]
+    pub fault_hook: Option<std::net::SocketAddr>,
     /// Stop when the process that started this one is gone, however it went
     #[arg(long, hide = true)]
     pub die_with_parent: bool,

@@ -1,13 +1,16 @@
 //! Runs one node until it is told to stop.
 
-use std::{process::ExitCode, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::NodeArgs;
+use super::{NodeArgs, hook};
 use crate::{
     config::Config,
-    env::{Raise, real::RealEnv},
+    env::{
+        Raise,
+        real::{RealEnv, links::Links},
+    },
     node::{self, NodeOptions},
 };
 
@@ -33,9 +36,17 @@ pub fn serve(args: NodeArgs) -> ExitCode {
         eprintln!("matrixkv: --addr = {:?}: {error}", args.addr);
         return ExitCode::from(2);
     }
+    if let Some(Err(error)) = args.fault_hook.map(hook::check) {
+        eprintln!("matrixkv: {error}");
+        return ExitCode::from(2);
+    }
+    if let Err(error) = crate::planted::plant_as_told() {
+        eprintln!("matrixkv: {error}");
+        return ExitCode::from(2);
+    }
     let options = NodeOptions { config, http_address: args.addr, shard_capacity: args.shard_capacity };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system has threads");
-    let outcome = runtime.block_on(run(options));
+    let outcome = runtime.block_on(run(options, args.fault_hook));
     end(runtime);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,7 +64,7 @@ fn end(runtime: tokio::runtime::Runtime) {
     runtime.shutdown_timeout(ENDING_MAX);
 }
 
-async fn run(options: NodeOptions) -> Result<(), node::NodeError> {
+async fn run(options: NodeOptions, fault_hook: Option<SocketAddr>) -> Result<(), String> {
     let stop = Raise::new();
     let stopped = stop.signal();
     tokio::spawn(async move {
@@ -63,7 +74,13 @@ async fn run(options: NodeOptions) -> Result<(), node::NodeError> {
         next_signal().await;
         std::process::exit(1);
     });
-    node::run(RealEnv::new(), options, stopped).await
+    let links = fault_hook.map(|_| Links::default());
+    let env = RealEnv::with_links(links.clone());
+    if let (Some(address), Some(links)) = (fault_hook, links) {
+        let opened = hook::open(env.clone(), links, address, &options.config, stopped.clone()).await;
+        opened.map_err(|error| format!("--fault-hook: {error}"))?;
+    }
+    node::run(env, options, stopped).await.map_err(|error| error.to_string())
 }
 
 /// Resolves at the next SIGTERM or SIGINT.

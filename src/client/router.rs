@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::{Book, CallError, ProphetClient, RouteCache, Rpc};
 use crate::{
     env::{Channel, Env},
-    planted::{Bug, planted},
+    planted::{self, Bug, planted},
     types::{ClusterId, Instant, KeyRange, Peer, ReplicaId, Rng, ShardId, ShardRoute, StoreId},
     wire::{
         DataReply, DataRequest, MemberInfo, Op, ProphetReply, ProphetRequest, Refusal, Request, Response, StoreInfo,
@@ -182,7 +182,7 @@ impl<E: Env> Router<E> {
                 Next::Again(reason) if tries % 4 != 3 => why = reason,
                 Next::Again(reason) | Next::Later(reason) => {
                     why = reason;
-                    let pause = lock(&self.rng).jitter(PAUSE * (1 + tries.min(4)));
+                    let pause = lock(&self.rng).jitter(PAUSE * (1 + tries.min(4))) + planted::leak();
                     self.env.sleep(pause.min(deadline - self.env.now())).await;
                 }
             }

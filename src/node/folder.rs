@@ -111,9 +111,10 @@ fn read(engine: &Engine) -> Result<(Option<Record>, Book), EngineError> {
 /// The folder's record for this start, if it may be started under this configuration.
 fn admit<E: Env>(env: &E, config: &Config, found: Option<Record>) -> Result<Record, NodeError> {
     let name = Some(config.prophet.name.clone()).filter(|name| *name != Config::default().prophet.name);
+    let dice = env.rng().id();
     let Some(mut record) = found else {
-        let node = NodeToken(env.rng().id());
-        let boot = Boot(1);
+        let node = NodeToken(dice);
+        let boot = Boot::NONE.next(env.rng().id());
         return Ok(Record { node, boot, cluster: ClusterId::NONE, store: StoreId::NONE, name, member: None });
     };
     if let (Some(ours), Some(theirs)) = (&name, &record.name)
@@ -131,6 +132,6 @@ fn admit<E: Env>(env: &E, config: &Config, found: Option<Record>) -> Result<Reco
         ));
     }
     record.name = record.name.or(name);
-    record.boot = Boot(record.boot.0 + 1);
+    record.boot = record.boot.next(dice);
     Ok(record)
 }

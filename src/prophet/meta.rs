@@ -218,7 +218,7 @@ impl MetaMachine {
     fn put_stores(&mut self, infos: Vec<StoreInfo>, batch: &mut Batch) -> Result<Reply, EngineError> {
         for info in infos {
             let known = self.stores.get(&info.id);
-            let Some(known) = known.filter(|known| known.node == info.node && known.boot <= info.boot) else {
+            let Some(known) = known.filter(|known| known.node == info.node && info.boot.may_follow(known.boot)) else {
                 continue;
             };
             // What a store says of itself does not change what is decided about it.

@@ -74,7 +74,7 @@ impl Prophet {
             return ProphetReply::Refused(format!("{} is not a store of this data folder", info.id));
         };
         let heard = self.view.stores.get(&info.id).map_or(known.boot, |heard| heard.info.boot.max(known.boot));
-        if info.boot < heard {
+        if !info.boot.may_follow(heard) {
             return ProphetReply::Refused(format!(
                 "{} was heard of in {heard}; this is {}, an old copy of its data folder",
                 info.id, info.boot

@@ -2,7 +2,7 @@
 //!
 //! - `quiet N`: before the stores are made: groups go quiet after N ticks without anything to do;
 //! - `stores N`: stores 1 to N, each with an engine of its own; `shard A B ...`: a shard of all keys with replicas on
-//!   those stores (replica 10 on store 1, and so on); `halves A B ...`: two shards, cut at `m`;
+//!   those stores (replica 10 on store 1, and so on), `shard A B but C`: with one on store C that never was; `halves A B ...`: two shards, cut at `m`;
 //! - `tick N S ...`: N ticks of those stores; `deliver`: messages travel until nobody says anything;
 //! - `cut S`, `mend S`: nothing gets to or from that store; `restart S`: opened again from its engine;
 //! - `set S KEY VALUE`, `get S KEY`, `delete S KEY`: a request to that store; `double S KEY VALUE`: a set in two
@@ -106,7 +106,11 @@ impl Cluster {
         let number = |i: usize| words[i].parse::<u64>().unwrap_or_else(|_| panic!("{line}: word {i} is no number"));
         match words[0] {
             "stores" => (1..=number(1)).for_each(|id| self.add(id)),
-            "shard" => self.create((1..words.len()).map(number).collect(), said),
+            "shard" => {
+                let but = words.iter().position(|word| *word == "but");
+                let absent = but.map_or(vec![], |but| (but + 1..words.len()).map(number).collect());
+                self.create((1..but.unwrap_or(words.len())).map(number).collect(), absent, said);
+            }
             "halves" => self.halve((1..words.len()).map(number).collect(), said),
             "damage" => self.damage(number(1), words[2]),
             "left" => self.left(number(1), said),
@@ -176,8 +180,8 @@ impl Cluster {
         let halves = KeyRange::all().cut(&[b"m".to_vec()]);
         let peers: Vec<_> = on.iter().map(|id| peer(*id, PeerRole::Voter)).collect();
         let right = peers.iter().map(|peer| Peer { replica: ReplicaId(peer.replica.0 + 1), ..*peer }).collect();
-        self.create_shard(SHARD, halves[0].clone(), peers, said);
-        self.create_shard(RIGHT, halves[1].clone(), right, said);
+        self.create_shard(SHARD, halves[0].clone(), peers, &on, said);
+        self.create_shard(RIGHT, halves[1].clone(), right, &on, said);
     }
 
     fn damage(&mut self, id: u64, what: &str) {
@@ -217,15 +221,14 @@ impl Cluster {
         writeln!(said, "  {id} has {data} rows, and {stages} put aside").unwrap();
     }
 
-    fn create(&mut self, on: Vec<u64>, said: &mut String) {
-        let peers = on.iter().map(|id| peer(*id, PeerRole::Voter)).collect();
-        self.create_shard(SHARD, KeyRange::all(), peers, said);
+    fn create(&mut self, on: Vec<u64>, absent: Vec<u64>, said: &mut String) {
+        let peers = on.iter().chain(&absent).map(|id| peer(*id, PeerRole::Voter)).collect();
+        self.create_shard(SHARD, KeyRange::all(), peers, &on, said);
     }
 
-    fn create_shard(&mut self, id: ShardId, range: KeyRange, peers: Vec<Peer>, said: &mut String) {
-        let on: Vec<_> = peers.iter().map(|peer| peer.store.0).collect();
+    fn create_shard(&mut self, id: ShardId, range: KeyRange, peers: Vec<Peer>, on: &[u64], said: &mut String) {
         let shard = Shard { id, range, epoch: Epoch::FIRST, peers };
-        for id in on {
+        for &id in on {
             let orders = StoreOrders { stores: vec![], members: vec![], create: vec![shard.clone()] };
             self.input(id, Input::StoreOrders(orders), said);
         }

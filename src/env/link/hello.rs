@@ -92,10 +92,10 @@ impl BootTable {
         self.0.get(&node).copied().unwrap_or_default()
     }
 
-    /// Takes note of a life, unless a higher one of the same folder was seen. Two connections of one life are fine.
+    /// Takes note of a life, unless a later one of the same folder was seen, or another copy's. Two connections of one life are fine.
     pub fn admit(&mut self, node: NodeToken, boot: Boot) -> Result<(), Refusal> {
         let highest = self.highest(node);
-        if boot < highest {
+        if !boot.may_follow(highest) {
             return Err(Refusal::OldBoot { node, boot, highest });
         }
         if highest.is_none() && self.0.len() >= NODES_MAX {

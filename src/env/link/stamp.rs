@@ -34,7 +34,7 @@ pub fn check(ours: &Identity, theirs: &Identity, boots: &BootTable, envelope: &E
         return Err(Refusal::Stray { from, from_boot, to_boot });
     }
     let highest = boots.highest(from);
-    if from_boot < highest {
+    if !from_boot.may_follow(highest) {
         return Err(Refusal::OldBoot { node: from, boot: from_boot, highest });
     }
     same_cluster(ours, theirs)?;

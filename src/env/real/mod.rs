@@ -4,6 +4,8 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the real world")]
 
 mod disk;
+pub mod links;
+mod stream;
 mod tcp;
 
 use std::{
@@ -17,6 +19,8 @@ use std::{
 use tokio::{runtime::Handle, sync::mpsc};
 
 pub use disk::{RealDisk, RealFile};
+use links::Links;
+pub use stream::RealStream;
 pub use tcp::RealListener;
 
 use super::{Env, NetworkEvent, NetworkSetup, stream_network::StreamNetwork};
@@ -33,6 +37,7 @@ struct Inner {
     start: std::time::Instant,
     runtime: Handle,
     disk: RealDisk,
+    links: Option<Links>,
 }
 
 impl RealEnv {
@@ -42,9 +47,18 @@ impl RealEnv {
     ///
     /// Outside of a tokio runtime.
     pub fn new() -> Self {
+        Self::with_links(None)
+    }
+
+    /// The same; what it connects to goes over `links`, if there are any.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn with_links(links: Option<Links>) -> Self {
         let runtime = Handle::current();
         let disk = RealDisk::new(runtime.clone());
-        Self { inner: Arc::new(Inner { start: std::time::Instant::now(), runtime, disk }) }
+        Self { inner: Arc::new(Inner { start: std::time::Instant::now(), runtime, disk, links }) }
     }
 }
 
@@ -57,7 +71,7 @@ impl Default for RealEnv {
 impl Env for RealEnv {
     type Network = StreamNetwork<RealEnv>;
     type Disk = RealDisk;
-    type Stream = tokio::net::TcpStream;
+    type Stream = RealStream;
     type Listener = RealListener;
 
     fn now(&self) -> Instant {
@@ -88,7 +102,7 @@ impl Env for RealEnv {
     }
 
     async fn connect(&self, address: &str) -> io::Result<Self::Stream> {
-        tcp::connect(address).await
+        tcp::connect(address, self.inner.links.as_ref()).await
     }
 
     async fn network(&self, setup: NetworkSetup) -> io::Result<(Self::Network, mpsc::Receiver<NetworkEvent>)> {

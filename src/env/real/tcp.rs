@@ -7,10 +7,11 @@ use std::{io, time::Duration};
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::{links::Links, stream::RealStream};
 use crate::env::Listener;
 
 /// How long sent bytes may stay unacknowledged, or untaken: a peer that reads nothing for as long counts as gone.
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(6);
+pub(super) const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(6);
 
 /// An idle connection is probed after this, and then at this pace.
 const PROBE_AFTER: Duration = Duration::from_secs(3);
@@ -34,20 +35,28 @@ impl RealListener {
 }
 
 impl Listener for RealListener {
-    type Stream = TcpStream;
+    type Stream = RealStream;
 
-    async fn accept(&mut self) -> io::Result<(TcpStream, String)> {
+    async fn accept(&mut self) -> io::Result<(RealStream, String)> {
         let (stream, from) = self.0.accept().await?;
         // A stream that is gone already fails here; that is its reader's to find out.
         let _ = prepare(&stream);
-        Ok((stream, from.to_string()))
+        Ok((RealStream::new(stream, None), from.to_string()))
     }
 }
 
-/// Looks the name up and connects.
-pub(super) async fn connect(address: &str) -> io::Result<TcpStream> {
-    let opened = TcpStream::connect(address).await.and_then(|stream| prepare(&stream).map(|()| stream));
-    opened.map_err(|error| named(&format!("cannot connect to {address}"), error))
+/// Looks the name up and connects, over the link of `links` if there are any.
+pub(super) async fn connect(address: &str, links: Option<&Links>) -> io::Result<RealStream> {
+    let opened = async {
+        let link = match links {
+            Some(links) => Some(links.open(address).await?),
+            None => None,
+        };
+        let stream = TcpStream::connect(address).await?;
+        prepare(&stream)?;
+        Ok(RealStream::new(stream, link))
+    };
+    opened.await.map_err(|error| named(&format!("cannot connect to {address}"), error))
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
