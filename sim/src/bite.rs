@@ -7,7 +7,7 @@ use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use matrixkv::planted::Bug;
 
 use crate::{
-    check::Invariant,
+    check::{Invariant, Violation},
     plan::Profile,
     run::{Options, Report, run},
     shrink::{self, Case, Progress, Shrunk, shrink},
@@ -16,7 +16,9 @@ use crate::{
 
 /// The invariants that a bug breaks: what finds it must be one of them, since a crash by accident proves little.
 pub fn expected(bug: Bug) -> &'static [Invariant] {
-    use Invariant::{Applied, Converged, Durable, Election, Linearizable, LogMatching, Quarantined, Ranges};
+    use Invariant::{
+        Applied, Converged, Durable, Election, Linearizable, LogMatching, Quarantined, Ranges, Repeatable,
+    };
     match bug {
         // What was not synced is gone after a power cut: acknowledged entries, votes, or a log behind its own data.
         Bug::SkipSync => &[Linearizable, Durable, LogMatching, Applied, Election],
@@ -43,6 +45,7 @@ pub fn expected(bug: Bug) -> &'static [Invariant] {
         Bug::PhantomVoter => &[Ranges],
         Bug::ReadAcrossSplit => &[Linearizable, Durable],
         Bug::KeepOldRows => &[Applied, Linearizable, Durable, Quarantined],
+        Bug::LeakHashOrder | Bug::LeakCounter | Bug::LeakClock => &[Repeatable],
         Bug::LingeringLearner => &[Converged],
         Bug::DownFromSaved => &[Converged],
         // Two clusters under the same names: both elect, and each serves its own data.
@@ -88,13 +91,25 @@ impl Ground {
     fn runs(&self, bug: Bug, seeds: Range<u64>) -> Vec<Report> {
         let run_one = |seed| {
             let options = Options::of_profile(seed, self.length, &self.profile);
-            run(Options { bug: Some(bug), ..options })
+            let options = Options { bug: Some(bug), ..options };
+            let report = run(options.clone());
+            if expected(bug).contains(&Invariant::Repeatable) { demand_the_same(report, options) } else { report }
         };
         std::thread::scope(|scope| {
             let running: Vec<_> = seeds.map(|seed| scope.spawn(move || run_one(seed))).collect();
             running.into_iter().map(|thread| thread.join().expect("a run catches its panics")).collect()
         })
     }
+}
+
+/// P: the run that gave `report` gives the same trace once more.
+fn demand_the_same(mut report: Report, options: Options) -> Report {
+    let again = run(options);
+    if again.trace_hash != report.trace_hash {
+        let message = format!("traces {:x?} and {:x?} of one seed", report.trace_hash, again.trace_hash);
+        report.violations.insert(0, Violation { invariant: Invariant::Repeatable, at: report.simulated, message });
+    }
+    report
 }
 
 /// Hunts `bug`.
@@ -121,6 +136,10 @@ impl Bite {
     /// Shrinks the run that found it.
     pub fn shrink(&mut self, options: shrink::Options, tell: &dyn Fn(Progress)) -> Result<(), String> {
         let Some(report) = &self.found_by else { return Ok(()) };
+        if expected(self.bug).contains(&Invariant::Repeatable) {
+            // Whatever is left of such a run differs from itself.
+            return Ok(());
+        }
         let case = Case { knobs: report.knobs.clone(), plan: report.plan.clone() };
         self.left = Some(shrink(case, Some(self.bug), options, tell)?);
         Ok(())

@@ -83,6 +83,9 @@ pub struct Knobs {
     pub seed: u64,
     /// Nodes; the first [`PROPHET_NODES`] are Prophet members, all are stores.
     pub nodes: usize,
+    /// `[prophet.replication] max-replicas`.
+    #[serde(default = "usual_replicas")]
+    pub replicas: usize,
     /// Clients.
     pub clients: usize,
     /// Shards that the key space is cut into from the start.
@@ -103,6 +106,9 @@ pub struct Knobs {
     /// `[limits] request-deadline`.
     #[serde(with = "span")]
     pub request_deadline: Duration,
+    /// `[limits] requests-in-flight-max`.
+    #[serde(default = "usual_requests")]
+    pub requests_max: u64,
     /// `[raft] tick-interval`.
     #[serde(with = "span")]
     pub tick: Duration,
@@ -160,6 +166,33 @@ pub struct Knobs {
     pub starts: Vec<Duration>,
 }
 
+/// Where a node is.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// What it binds.
+    pub bind: String,
+    /// How others reach it.
+    pub host: String,
+    /// Its HTTP port; the inner ones are the five behind it.
+    pub port: u16,
+    /// Its data folder.
+    pub data: String,
+}
+
+impl Place {
+    fn simulated(node: usize) -> Self {
+        Place { bind: "0.0.0.0".into(), host: Knobs::host(node), port: HTTP_PORT, data: "/data/matrixkv".into() }
+    }
+}
+
+fn usual_replicas() -> usize {
+    3
+}
+
+fn usual_requests() -> u64 {
+    4096
+}
+
 fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -192,6 +225,7 @@ impl Knobs {
         Self {
             seed,
             nodes,
+            replicas: usual_replicas(),
             clients: if crowd { clients * 8 } else { clients },
             shards: world.between(1, 8).min(keys as u64) as usize,
             shard_capacity: pick(&mut split, &[16, 64, 256, 1024, 8192, 64 << 20]),
@@ -204,6 +238,7 @@ impl Knobs {
             skew: pick(&mut load, &[1, 2, 3]),
             think_max: millis(pick(&mut load, &[20, 60, 200])) * if crowd { 8 } else { 1 },
             request_deadline: millis(pick(&mut load, &[500, 1000, 2000, 5000])),
+            requests_max: usual_requests(),
             tick: millis(pick(&mut raft, &[40, 60, 100])),
             heartbeat_ticks: raft.between(1, 3),
             election_ticks: raft.between(8, 14),
@@ -230,6 +265,25 @@ impl Knobs {
             transport: if net.chance(0.2) { Transport::Streams } else { Transport::Datagrams },
             links: draw_links(&mut net),
             starts: draw_starts(seed, nodes),
+        }
+    }
+
+    /// The knobs of `seed` for real processes: what only a simulated disk bears is left out.
+    pub fn draw_real(seed: u64) -> Self {
+        let drawn = Knobs::draw(seed);
+        let mut down = dice(seed, "real down-times");
+        Knobs {
+            nodes: 5,
+            clients: 8,
+            shard_capacity: drawn.shard_capacity.max(256),
+            think_max: millis(60),
+            peer_down_time: pick(&mut down, &[millis(6000), LONG_DOWN_TIME]),
+            store_down_time: pick(&mut down, &[millis(6000), LONG_DOWN_TIME]),
+            disk_stall_max: millis(60_000),
+            workloads: Workload::ALL.iter().copied().collect(),
+            transport: Transport::Streams,
+            starts: draw_starts(seed, 5),
+            ..drawn
         }
     }
 
@@ -272,11 +326,6 @@ impl Knobs {
         self.peer_down_time.min(self.store_down_time) == LONG_DOWN_TIME
     }
 
-    /// Replicas that each shard is given.
-    pub fn replicas(&self) -> usize {
-        3
-    }
-
     /// The usual election time-out, without the dice's part.
     pub fn election_timeout(&self) -> Duration {
         self.tick * self.election_ticks as u32
@@ -303,25 +352,33 @@ impl Knobs {
 
     /// The same as text.
     pub(crate) fn config_text(&self, node: usize) -> String {
-        let host = Self::host(node);
+        self.config_text_at(node, &Place::simulated)
+    }
+
+    /// The configuration of `node` as text, where `place` says where each node is.
+    pub(crate) fn config_text_at(&self, node: usize, place: &dyn Fn(usize) -> Place) -> String {
+        let Place { bind, host, port, data } = place(node);
         let ms = |duration: Duration| format!("\"{}ms\"", duration.as_millis());
-        let membership = if node < PROPHET_NODES { member_keys() } else { external_keys() };
-        let etcd = if node < PROPHET_NODES { etcd_section(node) } else { String::new() };
+        let membership = if node < PROPHET_NODES { member_keys(&bind, port) } else { external_keys(place) };
+        let etcd = if node < PROPHET_NODES { etcd_section(node, place) } else { String::new() };
         format!(
-            "addr-raft = \"0.0.0.0:8081\"\naddr-advertise-raft = \"{host}:8081\"\n\
-             addr-client = \"0.0.0.0:8082\"\naddr-advertise-client = \"{host}:8082\"\n\
-             dir-data = \"/data/matrixkv\"\n\
+            "addr-raft = \"{bind}:{raft}\"\naddr-advertise-raft = \"{host}:{raft}\"\n\
+             addr-client = \"{bind}:{client}\"\naddr-advertise-client = \"{host}:{client}\"\n\
+             dir-data = {data:?}\n\
              [raft]\ntick-interval = {tick}\nheartbeat-ticks = {heartbeat}\nelection-timeout-ticks = {election}\n\
              quiet-after-ticks = {quiet}\nbatch-bytes-max = {batch}\nmax-inflight-msgs = {inflight}\n\
              [raft.raft-log]\ncompact-threshold = {compact}\n\
              [snapshot]\nsnap-chunk-size = \"{chunk}B\"\nmax-concurrency-snap-chunks = {chunks}\n\
              [replication]\nmax-peer-down-time = {peer_down}\nshard-state-check-duration = {check}\n\
              shard-heartbeat-duration = {shard_beat}\nstore-heartbeat-duration = {store_beat}\n\
-             [prophet]\nname = \"{host}\"\nfounding-wait = {founding}\n{membership}{etcd}\
+             [prophet]\nname = \"node{node}\"\nfounding-wait = {founding}\n{membership}{etcd}\
              [prophet.schedule]\nmax-container-down-time = {store_down}\n\
              [prophet.replication]\nmax-replicas = {replicas}\ninitial-split-keys = {splits}\n\
              [limits]\nrequest-deadline = {deadline}\nfile-slack-max = {slack}\ndisk-stall-max = {stall}\n\
-             disk-reserve = {DISK_RESERVE}\n",
+             disk-reserve = {DISK_RESERVE}\nrequests-in-flight-max = {requests}\n",
+            requests = self.requests_max,
+            raft = port + 1,
+            client = port + 2,
             tick = ms(self.tick),
             heartbeat = self.heartbeat_ticks,
             election = self.election_ticks,
@@ -337,7 +394,7 @@ impl Knobs {
             peer_down = ms(self.peer_down_time),
             store_down = ms(self.store_down_time),
             check = ms(self.membership_check),
-            replicas = self.replicas(),
+            replicas = self.replicas,
             // What JSON escapes, TOML reads alike.
             splits = serde_json::json!(self.split_keys()),
             deadline = ms(self.request_deadline),
@@ -347,24 +404,28 @@ impl Knobs {
     }
 }
 
-fn member_keys() -> String {
-    "prophet-node = true\nrpc-addr = \"0.0.0.0:8083\"\n".into()
+fn member_keys(bind: &str, port: u16) -> String {
+    format!("prophet-node = true\nrpc-addr = \"{bind}:{}\"\n", port + 3)
 }
 
-fn external_keys() -> String {
-    let urls: Vec<_> = (0..PROPHET_NODES).map(|member| format!("http://node{member}:8084")).collect();
+fn external_keys(place: &dyn Fn(usize) -> Place) -> String {
+    let url = |Place { host, port, .. }: Place| format!("http://{host}:{}", port + 4);
+    let urls: Vec<_> = (0..PROPHET_NODES).map(|member| url(place(member))).collect();
     format!("external-etcd = {urls:?}\n")
 }
 
-fn etcd_section(node: usize) -> String {
-    let host = Knobs::host(node);
-    let others = (0..PROPHET_NODES).filter(|member| *member != node && node != 0);
-    let join: Vec<_> = others.map(|member| format!("http://node{member}:8085")).collect();
+fn etcd_section(node: usize, place: &dyn Fn(usize) -> Place) -> String {
+    let Place { bind, host, port, .. } = place(node);
+    let others = (0..PROPHET_NODES).filter(|member| *member != node && node != 0).map(place);
+    let join: Vec<_> = others.map(|Place { host, port, .. }| format!("http://{host}:{}", port + 5)).collect();
     format!(
-        "rpc-advertise-addr = \"{host}:8083\"\n[prophet.embed-etcd]\njoin = \"{join}\"\n\
-         client-urls = \"http://0.0.0.0:8084\"\nadvertise-client-urls = \"http://{host}:8084\"\n\
-         peer-urls = \"http://0.0.0.0:8085\"\nadvertise-peer-urls = \"http://{host}:8085\"\n",
-        join = join.join(",")
+        "rpc-advertise-addr = \"{host}:{rpc}\"\n[prophet.embed-etcd]\njoin = \"{join}\"\n\
+         client-urls = \"http://{bind}:{urls}\"\nadvertise-client-urls = \"http://{host}:{urls}\"\n\
+         peer-urls = \"http://{bind}:{peers}\"\nadvertise-peer-urls = \"http://{host}:{peers}\"\n",
+        join = join.join(","),
+        rpc = port + 3,
+        urls = port + 4,
+        peers = port + 5,
     )
 }
 
@@ -409,11 +470,7 @@ impl fmt::Display for Knobs {
         writeln!(
             f,
             "  world   {} nodes ({PROPHET_NODES} of them Prophet), {} shards of {} bytes, {} replicas each, starts {:?}",
-            self.nodes,
-            self.shards,
-            self.shard_capacity,
-            self.replicas(),
-            self.starts
+            self.nodes, self.shards, self.shard_capacity, self.replicas, self.starts
         )?;
         writeln!(
             f,

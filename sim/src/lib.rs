@@ -8,6 +8,7 @@ compile_error!(
 );
 
 pub mod bite;
+pub mod chaos;
 pub mod check;
 pub mod env;
 pub mod history;

@@ -56,17 +56,31 @@ pub struct Sums {
     pub wall: Duration,
 }
 
+/// Does `work` for each seed, `jobs` at a time.
+pub fn for_each(seeds: &Range<u64>, jobs: usize, work: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(seeds.start);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| seeds.contains(seed)) {
+                    work(seed);
+                }
+            });
+        }
+    });
+}
+
 impl Sweep {
     /// Runs it, and tells of each failing seed as it ends.
     pub fn run(&self) -> Sums {
         let began = Instant::now();
         let screen = Screen::new(self.seeds.end.saturating_sub(self.seeds.start));
-        let next = AtomicU64::new(self.seeds.start);
         let sums = Mutex::new(Sums::default());
-        std::thread::scope(|scope| {
-            for _ in 0..self.jobs.max(1) {
-                scope.spawn(|| self.work(&next, &sums, &screen));
-            }
+        for_each(&self.seeds, self.jobs, |seed| {
+            let report = run(Options::of_profile(seed, self.length, &self.profile));
+            let mut sums = sums.lock().expect("no worker panics");
+            sums.add(&report);
+            screen.step(&report, &sums);
         });
         screen.finish();
         let mut sums = sums.into_inner().expect("no worker panics");
@@ -74,19 +88,6 @@ impl Sweep {
         sums.undecided.sort_unstable();
         sums.wall = began.elapsed();
         sums
-    }
-
-    fn work(&self, next: &AtomicU64, sums: &Mutex<Sums>, screen: &Screen) {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if !self.seeds.contains(&seed) {
-                return;
-            }
-            let report = run(Options::of_profile(seed, self.length, &self.profile));
-            let mut sums = sums.lock().expect("no worker panics");
-            sums.add(&report);
-            screen.step(&report, &sums);
-        }
     }
 }
 

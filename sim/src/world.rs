@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 
 use crate::{
     check::{Invariant, down},
-    env::{Clock, Death, Life, Net, NetworkKind, SimDisk, SimEnv, SimEnvSetup, Trace},
+    env::{Clock, Death, Image, Life, Net, NetworkKind, SimDisk, SimEnv, SimEnvSetup, Trace},
     knobs::{Knobs, Transport},
     plan::Target,
     run::Record,
@@ -69,6 +69,8 @@ struct Node {
     life: u64,
     stop: Raise,
     lost_folder: bool,
+    /// Its folder is an old copy.
+    is_old_copy: bool,
     /// Something of its files changed at rest: it may be lost for good.
     spoiled: bool,
     /// Its last life ended by itself because its disk stood still.
@@ -476,6 +478,23 @@ impl World {
         self.0.record.observer.lost_folder(node);
     }
 
+    /// Gives a node that is away an old copy of its folder, for good.
+    pub fn put_back(&self, node: usize, image: &Image) {
+        let mut nodes = self.nodes();
+        let slot = &mut nodes[node];
+        assert_eq!(slot.state, State::Down, "node{node} still runs");
+        slot.disk.put_back(image);
+        (slot.lost_folder, slot.is_old_copy) = (true, true);
+        self.0.record.observer.lost_folder(node);
+    }
+
+    /// Somebody saw that `node` has an old copy, and takes it away for good.
+    pub fn take_away(&self, node: usize) {
+        self.end(node, Death::Power);
+        self.nodes()[node].state = State::Gone;
+        self.0.record.observer.lost_folder(node);
+    }
+
     /// The nodes whose disk lost power inside an operation, and that nobody has killed for it yet.
     pub fn crashed(&self) -> Vec<usize> {
         let nodes = self.nodes();
@@ -495,6 +514,12 @@ impl World {
 
     /// Ends every fault of processes and disks.
     pub fn heal_nodes(&self) {
+        for node in 0..self.0.knobs.nodes {
+            let is_old_copy = self.nodes()[node].is_old_copy;
+            if is_old_copy {
+                self.take_away(node);
+            }
+        }
         for node in self.nodes_in(State::Paused) {
             let life = self.nodes()[node].life;
             self.resume(node, life);
@@ -516,6 +541,7 @@ impl Node {
             life: 0,
             stop: Raise::new(),
             lost_folder: false,
+            is_old_copy: false,
             spoiled: false,
             gave_up: false,
         }

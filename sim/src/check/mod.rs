@@ -232,7 +232,7 @@ impl Observer {
         told.await.ok()
     }
 
-    /// `node` has lost its folder: nothing lives there any more.
+    /// `node` has lost its folder, or what was there since it was copied: nothing is known of it any more.
     pub fn lost_folder(&self, node: usize) {
         let mut inner = self.lock();
         inner.ranges.lost_folder(node);

@@ -82,9 +82,11 @@ impl Ranges {
         self.living.retain(|(home, _), _| *home != node);
     }
 
-    /// `node` has lost its folder.
+    /// `node` has lost its folder, or has an old copy of it, in which what was destroyed since lives.
     pub(super) fn lost_folder(&mut self, node: usize) {
         self.living.retain(|(home, _), _| *home != node);
+        self.destroyed.retain(|(home, _, _)| *home != node);
+        self.epochs.retain(|(home, _, _), _| *home != node);
     }
 
     /// A replica that lives although the newest membership of its shard is without it.

@@ -1,6 +1,7 @@
 //! The command line: run a seed or a plan, sweep over many, compare runs, shrink a failing one, check a history, hunt
 //! planted bugs.
 
+mod chaos;
 mod plans;
 
 use std::{
@@ -15,11 +16,12 @@ use clap::{Args, Parser, Subcommand};
 use matrixkv_sim::{
     history, linear,
     plan::{Profile, file::PlanFile},
+    replay,
     run::{self, Options, Verdict},
     sweep::Sweep,
 };
 
-use crate::twice::Twice;
+use crate::twice::{self, How, Second, Twice};
 
 #[derive(Parser)]
 #[command(
@@ -40,6 +42,8 @@ enum Command {
     Plan(plans::Print),
     /// Draw a run as one page that needs nothing else
     Replay(plans::Replay),
+    /// Run a plan against real processes on this machine, and check what the clients saw
+    Chaos(chaos::Chaos),
     /// Make a failing run as small as it still fails
     Shrink(plans::Shrink),
     /// Run many seeds; exit status 1 if one fails
@@ -58,20 +62,7 @@ enum Command {
         profile: Profile,
     },
     /// Run seeds in two processes each and compare their traces
-    Twice {
-        /// One seed
-        #[arg(long, conflicts_with = "seeds", required_unless_present = "seeds")]
-        seed: Option<u64>,
-        /// Several, as A..B
-        #[arg(long, value_parser = seeds)]
-        seeds: Option<Range<u64>>,
-        /// Simulated seconds of each
-        #[arg(long, default_value_t = 60)]
-        seconds: u64,
-        /// Another build of this program for the second run, such as one without optimisation
-        #[arg(long)]
-        other_binary: Option<PathBuf>,
-    },
+    Twice(Compare),
     /// Check a history for linearizability: history.jsonl, Jepsen's history.edn or register log, or a kv map
     Check {
         /// The history
@@ -79,6 +70,9 @@ enum Command {
         /// Say it as JSON
         #[arg(long)]
         json: bool,
+        /// Draw the history and where it goes wrong as one page
+        #[arg(long)]
+        html: Option<PathBuf>,
     },
     /// Write a history in another format: Jepsen's EDN if TO ends in .edn, history.jsonl elsewhere
     Convert {
@@ -110,6 +104,28 @@ struct Run {
 }
 
 #[derive(Args)]
+struct Compare {
+    /// One seed
+    #[arg(long, conflicts_with = "seeds", required_unless_present = "seeds")]
+    seed: Option<u64>,
+    /// Several, as A..B
+    #[arg(long, value_parser = seeds)]
+    seeds: Option<Range<u64>>,
+    /// Simulated seconds of each
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Another build of this program for the second run, such as one without optimisation
+    #[arg(long)]
+    other_binary: Option<PathBuf>,
+    /// Run all seeds in one process the second time, so many at a time
+    #[arg(long, conflicts_with = "other_binary")]
+    together: Option<usize>,
+    /// A bug to plant in both runs; needs --features planted
+    #[arg(long)]
+    bug: Option<String>,
+}
+
+#[derive(Args)]
 struct Bite {
     /// Which seeds to try, as A..B
     #[arg(long, value_parser = seeds, default_value = "0..300")]
@@ -137,15 +153,13 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run_one(run),
         Command::Plan(print) => plans::print(&print),
         Command::Replay(replay) => plans::replay(&replay),
+        Command::Chaos(options) => chaos::chaos(options),
         Command::Shrink(shrink) => plans::shrink_one(&shrink),
         Command::Sweep { seeds, jobs, seconds, profile } => {
             Ok(sweep(&Sweep { seeds, jobs, length: Duration::from_secs(seconds), profile }))
         }
-        Command::Twice { seed, seeds, seconds, other_binary } => {
-            let seeds = seeds.unwrap_or_else(|| seed.map_or(0..0, |seed| seed..seed + 1));
-            twice(seeds, seconds, other_binary)
-        }
-        Command::Check { file, json } => check(&file, json),
+        Command::Twice(compare) => twice(compare),
+        Command::Check { file, json, html } => check(&file, json, html.as_deref()),
         Command::Convert { from, to } => convert(&from, &to),
         Command::Bite(options) => bite(options),
     };
@@ -176,7 +190,7 @@ fn run_one(arguments: Run) -> Result<bool, String> {
     let (history, trace) = (arguments.history, arguments.trace);
     let report = run::run(Options { bug, history, trace, ..Options::of_plan(knobs, plan) });
     if arguments.hash_only {
-        println!("{:016x}", report.trace_hash);
+        println!("{:016x}", report.trace_hash.expect("a simulated run has a trace"));
     } else {
         println!("{report}");
     }
@@ -194,13 +208,20 @@ fn sweep(sweep: &Sweep) -> bool {
     complaints.is_empty()
 }
 
-fn twice(seeds: Range<u64>, seconds: u64, other: Option<PathBuf>) -> Result<bool, String> {
+fn twice(compare: Compare) -> Result<bool, String> {
+    let Compare { seed, seeds, seconds, other_binary, together, bug: name } = compare;
     let first = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
-    let twice = Twice { second: other.unwrap_or_else(|| first.clone()), first, seconds };
+    // One seed more than asked for: two seeds must differ, or the trace says nothing.
+    let seeds = seeds.map_or_else(|| seed.map_or(0..=0, |seed| seed..=seed + 1), |seeds| seeds.start..=seeds.end);
+    let how = How { seconds, bug: name.as_deref().map(bug).transpose()? };
+    let second = match together {
+        Some(jobs) => Second::Known(twice::together(&seeds, jobs, how)),
+        None => Second::Process(other_binary.unwrap_or_else(|| first.clone())),
+    };
+    let twice = Twice { first, second, how };
     let mut hashes: BTreeMap<String, u64> = BTreeMap::new();
     let mut good = true;
-    // One seed more than asked for: two seeds must differ, or the trace says nothing.
-    for seed in seeds.start..=seeds.end {
+    for seed in seeds {
         match twice.compare(seed) {
             Ok(hash) => {
                 println!("seed {seed}: trace {hash}, twice");
@@ -218,12 +239,18 @@ fn twice(seeds: Range<u64>, seconds: u64, other: Option<PathBuf>) -> Result<bool
     Ok(good)
 }
 
-fn check(file: &Path, json: bool) -> Result<bool, String> {
-    let (format, verdict) = linear::check_file(file).map_err(|error| format!("{}: {error}", file.display()))?;
+fn check(file: &Path, json: bool, html: Option<&Path>) -> Result<bool, String> {
+    let name = file.display().to_string();
+    let (format, events, verdict) = linear::check_file(file).map_err(|error| format!("{name}: {error}"))?;
+    if let Some(path) = html {
+        let command = format!("cargo run --release -p matrixkv-sim -- check {name}");
+        let page = replay::page_of_history(&name, events, &verdict, command);
+        std::fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     if json {
-        println!("{}", linear::verdict_json(&file.display().to_string(), format, &verdict));
+        println!("{}", linear::verdict_json(&name, format, &verdict));
     } else {
-        println!("{} ({format}): {verdict}", file.display());
+        println!("{name} ({format}): {verdict}");
     }
     Ok(matches!(verdict, linear::Verdict::Linearizable { .. }))
 }

@@ -28,7 +28,7 @@ use matrixkv::{
 use tokio::sync::mpsc;
 use xxhash_rust::xxh3::Xxh3;
 
-pub use disk::{DiskCounters, SimDisk, SimFile};
+pub use disk::{DiskCounters, Image, SimDisk, SimFile};
 pub use film::{Film, Life};
 pub use net::{Death, Net, NetCounters, Policy, SimListener, SimNetwork, SimStream};
 pub use network::EitherNetwork;

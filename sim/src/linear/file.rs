@@ -33,9 +33,10 @@ impl fmt::Display for Format {
 }
 
 /// Reads the history at `path` and checks it with the default budget.
-pub fn check_file(path: &Path) -> Result<(Format, Verdict), HistoryError> {
+pub fn check_file(path: &Path) -> Result<(Format, Vec<Event>, Verdict), HistoryError> {
     let (format, events) = read_file(path)?;
-    Ok((format, check_operations(&history::operations(&events)?, Budget::default())))
+    let verdict = check_operations(&history::operations(&events)?, Budget::default());
+    Ok((format, events, verdict))
 }
 
 /// Reads the history at `path`. An empty file is an empty `history.jsonl`.

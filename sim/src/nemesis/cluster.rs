@@ -7,14 +7,13 @@ use std::{
     time::Duration,
 };
 
-use madsim::{task::spawn, time::sleep};
 use serde::Deserialize;
 
 use super::Struck;
 use crate::{
     check::probe,
     plan::{Kind, Move},
-    world::{State, World},
+    workload::Ground,
 };
 
 /// How long until a drain that could not be ended is ended again.
@@ -37,32 +36,32 @@ struct Shard {
     shard_id: u64,
 }
 
-async fn shards(world: &World, node: usize) -> Option<Shards> {
+async fn shards(world: &impl Ground, node: usize) -> Option<Shards> {
     let body = probe::get(world, node, "/shards?local=true").await.ok()?;
     serde_json::from_str(&body).ok()
 }
 
 /// The store of `node`, if it runs.
-async fn store_of(world: &World, node: usize) -> Option<u64> {
-    if world.state(node) != State::Up {
+async fn store_of(world: &impl Ground, node: usize) -> Option<u64> {
+    if !world.nodes_up().contains(&node) {
         return None;
     }
     shards(world, node).await.map(|shards| shards.store_id).filter(|store| *store != 0)
 }
 
 /// A node that runs and can be asked.
-fn somebody(world: &World, number: u64) -> Option<usize> {
-    let up = world.nodes_in(State::Up);
+fn somebody(world: &impl Ground, number: u64) -> Option<usize> {
+    let up = world.nodes_up();
     up.get(number.checked_rem(up.len() as u64)? as usize).copied()
 }
 
-async fn post(world: &World, number: u64, path: &'static str, body: String) -> bool {
+async fn post(world: &impl Ground, number: u64, path: &'static str, body: String) -> bool {
     let Some(node) = somebody(world, number) else { return false };
     probe::post(world, node, path, body).await.is_ok_and(|status| status == 200)
 }
 
 /// Splits the shard of a key there.
-pub async fn split_at(world: &World, key: usize) -> Struck {
+pub async fn split_at(world: &impl Ground, key: usize) -> Struck {
     let (number, key) = (key as u64, world.knobs().key(key));
     if !post(world, number, "/split", serde_json::json!({ "key": key }).to_string()).await {
         return Struck::Skipped;
@@ -72,7 +71,7 @@ pub async fn split_at(world: &World, key: usize) -> Struck {
 }
 
 /// Moves a leadership or a replica.
-pub async fn move_replica(world: &World, what: Move, group: u64, node: usize) -> Struck {
+pub async fn move_replica(world: &impl Ground, what: Move, group: u64, node: usize) -> Struck {
     let Some(store) = store_of(world, node).await else { return Struck::Skipped };
     let Some(asked) = somebody(world, group) else { return Struck::Skipped };
     let all = shards(world, asked).await.and_then(|shards| shards.shards).unwrap_or_default();
@@ -93,7 +92,7 @@ pub async fn move_replica(world: &World, what: Move, group: u64, node: usize) ->
 
 impl Drained {
     /// Drains the store of a node for a while.
-    pub async fn drain(&self, world: &World, node: usize, lasts: Duration) -> Struck {
+    pub async fn drain(&self, world: &impl Ground, node: usize, lasts: Duration) -> Struck {
         let Some(store) = store_of(world, node).await else { return Struck::Skipped };
         self.0.lock().expect("no holder panics").insert(store);
         if !post(world, store, "/operators", format!("{{\"command\":\"drain\",\"store\":{store}}}")).await {
@@ -102,28 +101,29 @@ impl Drained {
             return Struck::Skipped;
         }
         world.record().fault(Kind::Drain, world.now(), &format!("store {store} of node{node} for {lasts:?}"));
-        sleep(lasts).await;
+        world.sleep(lasts).await;
         self.undrain(world, store).await;
         Struck::Yes
     }
 
-    async fn undrain(&self, world: &World, store: u64) {
+    async fn undrain(&self, world: &impl Ground, store: u64) {
         for number in 0.. {
             let body = format!("{{\"command\":\"undrain\",\"store\":{store}}}");
             if post(world, number, "/operators", body).await {
                 break;
             }
-            sleep(AGAIN).await;
+            world.sleep(AGAIN).await;
         }
         self.0.lock().expect("no holder panics").remove(&store);
     }
 
-    /// Ends all drains, as soon as Prophet can be asked.
-    pub fn end(&self, world: &World) {
+    /// Ends all drains, as soon as Prophet can be asked: a task for each.
+    pub fn end<G: Ground>(&self, world: &G) -> Vec<impl Future<Output = ()> + Send + use<G>> {
         let stores: Vec<_> = self.0.lock().expect("no holder panics").iter().copied().collect();
-        for store in stores {
+        let end = |store| {
             let (drained, world) = (self.clone(), world.clone());
-            spawn(async move { drained.undrain(&world, store).await });
-        }
+            async move { drained.undrain(&world, store).await }
+        };
+        stores.into_iter().map(end).collect()
     }
 }

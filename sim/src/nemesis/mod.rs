@@ -9,7 +9,7 @@
 //! - after [`heal`] no fault acts any more: its task is gone, and what it left half done is undone.
 
 mod clock;
-mod cluster;
+pub(crate) mod cluster;
 mod damage;
 mod disk;
 mod network;
@@ -22,7 +22,8 @@ use madsim::{
     time::sleep,
 };
 
-use self::{cluster::Drained, network::Network};
+use self::cluster::Drained;
+pub use self::network::{Network, Wired};
 use crate::{
     env::Death,
     plan::{Fault, Harm, Kind, Moment, Plan, Target, Timed},
@@ -62,14 +63,16 @@ pub async fn heal(world: &World, nemesis: Nemesis) {
     sleep(Duration::from_millis(2)).await;
     network::heal(world);
     world.heal_nodes();
-    nemesis.drained.end(world);
+    nemesis.drained.end(world).into_iter().for_each(|task| drop(spawn(task)));
     world.record().observer.event(world.now(), "all is healed".into());
 }
 
 /// Whether a fault found somebody to harm.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Struck {
+pub enum Struck {
+    /// It did.
     Yes,
+    /// Nobody was there.
     Skipped,
 }
 
@@ -109,9 +112,13 @@ impl Strike {
             Fault::Move { what, group, node } => cluster::move_replica(world, *what, *group, *node).await,
             Fault::Drain { node, lasts } => self.drained.drain(world, *node, *lasts).await,
             Fault::EmptyFolder { down } => process::empty_folder(world, *down).await,
+            Fault::OldFolder { node, down } => process::old_folder(world, *node, *down).await,
             Fault::CutPair { a, b, lasts } => self.network.cut_sides(world, kind, &[*a], &[*b], *lasts).await,
             Fault::CutOneWay { from, to, lasts } => self.network.cut(world, kind, &[(*from, *to)], *lasts).await,
-            Fault::Isolate { node, lasts } => self.network.isolate(world, kind, *node, *lasts).await,
+            Fault::Isolate { node, lasts } => match world.resolve(*node) {
+                Some(node) => self.network.isolate(world, kind, node, *lasts).await,
+                None => Struck::Skipped,
+            },
             Fault::Split { side, lasts } => self.network.split(world, side, *lasts).await,
             Fault::Links { kind, links, lasts } => self.network.worsen(world, *kind, self.number, *links, *lasts).await,
             Fault::DiskStall { node, lasts } => disk::stall(world, kind, *node, *lasts).await,
@@ -146,13 +153,13 @@ impl Strike {
         let (world, kind) = (&self.world, Kind::AtMoment);
         let Some(node) = world.record().observer.next_moment(moment).await else { return Struck::Skipped };
         sleep(delay).await;
-        let node = Target::Node(node);
+        let target = Target::Node(node);
         match harm {
-            Harm::Kill => process::kill(world, kind, node, lasts).await,
-            Harm::PowerLoss => process::power_loss(world, kind, node, lasts).await,
-            Harm::Pause => process::pause(world, kind, node, lasts).await,
+            Harm::Kill => process::kill(world, kind, target, lasts).await,
+            Harm::PowerLoss => process::power_loss(world, kind, target, lasts).await,
+            Harm::Pause => process::pause(world, kind, target, lasts).await,
             Harm::Isolate => self.network.isolate(world, kind, node, lasts).await,
-            Harm::DiskStall => disk::stall(world, kind, node, lasts).await,
+            Harm::DiskStall => disk::stall(world, kind, target, lasts).await,
         }
     }
 }

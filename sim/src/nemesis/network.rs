@@ -12,9 +12,29 @@ use super::Struck;
 use crate::{
     env::Policy,
     knobs::Links,
-    plan::{Kind, Target},
+    plan::Kind,
+    workload::Ground,
     world::{State, World},
 };
+
+/// A cluster whose links can be cut, one direction at a time.
+pub trait Wired: Ground {
+    /// What `from` sends does not reach `to` any more.
+    fn cut(&self, from: usize, to: usize);
+
+    /// It does again.
+    fn mend(&self, from: usize, to: usize);
+}
+
+impl Wired for World {
+    fn cut(&self, from: usize, to: usize) {
+        self.net().cut(from, to);
+    }
+
+    fn mend(&self, from: usize, to: usize) {
+        self.net().mend(from, to);
+    }
+}
 
 /// What acts on the network now. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
@@ -36,50 +56,49 @@ impl Network {
     }
 
     /// Cuts these directions.
-    pub async fn cut(&self, world: &World, kind: Kind, directions: &[(usize, usize)], lasts: Duration) -> Struck {
+    pub async fn cut(&self, world: &impl Wired, kind: Kind, directions: &[(usize, usize)], lasts: Duration) -> Struck {
         self.hold(world, directions);
         world.record().fault(kind, world.now(), &format!("{directions:?} for {lasts:?}"));
-        sleep(lasts).await;
+        world.sleep(lasts).await;
         self.release(world, directions);
         Struck::Yes
     }
 
-    fn hold(&self, world: &World, directions: &[(usize, usize)]) {
+    fn hold(&self, world: &impl Wired, directions: &[(usize, usize)]) {
         for (from, to) in directions {
             *self.harm().cuts.entry((*from, *to)).or_default() += 1;
-            world.net().cut(*from, *to);
+            world.cut(*from, *to);
         }
     }
 
-    fn release(&self, world: &World, directions: &[(usize, usize)]) {
+    fn release(&self, world: &impl Wired, directions: &[(usize, usize)]) {
         for (from, to) in directions {
             self.mend(world, *from, *to);
         }
     }
 
-    fn mend(&self, world: &World, from: usize, to: usize) {
+    fn mend(&self, world: &impl Wired, from: usize, to: usize) {
         let mut harm = self.harm();
         let holders = harm.cuts.get_mut(&(from, to)).expect("it was cut");
         *holders -= 1;
         if *holders == 0 {
-            world.net().mend(from, to);
+            world.mend(from, to);
         }
     }
 
     /// Cuts two sides apart.
-    pub async fn cut_sides(&self, world: &World, kind: Kind, a: &[usize], b: &[usize], lasts: Duration) -> Struck {
+    pub async fn cut_sides(&self, world: &impl Wired, kind: Kind, a: &[usize], b: &[usize], lasts: Duration) -> Struck {
         let pairs = a.iter().flat_map(|a| b.iter().flat_map(move |b| [(*a, *b), (*b, *a)]));
         self.cut(world, kind, &pairs.collect::<Vec<_>>(), lasts).await
     }
 
     /// Cuts one node off.
-    pub async fn isolate(&self, world: &World, kind: Kind, node: Target, lasts: Duration) -> Struck {
-        let Some(node) = world.resolve(node) else { return Struck::Skipped };
+    pub async fn isolate(&self, world: &impl Wired, kind: Kind, node: usize, lasts: Duration) -> Struck {
         self.cut_sides(world, kind, &[node], &others(world, &[node]), lasts).await
     }
 
     /// Cuts one side off.
-    pub async fn split(&self, world: &World, side: &[usize], lasts: Duration) -> Struck {
+    pub async fn split(&self, world: &impl Wired, side: &[usize], lasts: Duration) -> Struck {
         self.cut_sides(world, Kind::Split, side, &others(world, side), lasts).await
     }
 
@@ -143,39 +162,39 @@ impl Network {
     }
 
     /// Cuts nodes off one by one, and takes them back in another order.
-    pub async fn swizzle(&self, world: &World, order: &[usize], back: &[usize], every: Duration) -> Struck {
+    pub async fn swizzle(&self, world: &impl Wired, order: &[usize], back: &[usize], every: Duration) -> Struck {
         world.record().fault(Kind::Swizzle, world.now(), &format!("{order:?}, back {back:?}, every {every:?}"));
         for node in order {
             self.hold(world, &around(world, *node));
-            sleep(every).await;
+            world.sleep(every).await;
         }
         for node in back {
             self.release(world, &around(world, *node));
-            sleep(every).await;
+            world.sleep(every).await;
         }
         Struck::Yes
     }
 
     /// Cuts a pair, mends it, and so on.
-    pub async fn flap(&self, world: &World, (a, b): (usize, usize), every: Duration, lasts: Duration) -> Struck {
+    pub async fn flap(&self, world: &impl Wired, (a, b): (usize, usize), every: Duration, lasts: Duration) -> Struck {
         world.record().fault(Kind::Flapping, world.now(), &format!("node{a} | node{b}, every {every:?} for {lasts:?}"));
         let until = world.now() + lasts;
         while world.now() < until {
             self.hold(world, &[(a, b), (b, a)]);
-            sleep(every).await;
+            world.sleep(every).await;
             self.release(world, &[(a, b), (b, a)]);
-            sleep(every).await;
+            world.sleep(every).await;
         }
         Struck::Yes
     }
 }
 
 /// All directions from and to a node.
-fn around(world: &World, node: usize) -> Vec<(usize, usize)> {
+fn around(world: &impl Ground, node: usize) -> Vec<(usize, usize)> {
     others(world, &[node]).into_iter().flat_map(|other| [(node, other), (other, node)]).collect()
 }
 
-fn others(world: &World, side: &[usize]) -> Vec<usize> {
+fn others(world: &impl Ground, side: &[usize]) -> Vec<usize> {
     (0..world.knobs().nodes).filter(|node| !side.contains(node)).collect()
 }
 

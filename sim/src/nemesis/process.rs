@@ -8,7 +8,7 @@ use super::Struck;
 use crate::{
     check::{Invariant, probe},
     env::Death,
-    plan::{CONTACT_MARGIN, EMPTY_PATIENCE, Kind, Target},
+    plan::{CONTACT_MARGIN, EMPTY_PATIENCE, Kind, OLD_LIFE, Target},
     world::{State, World},
 };
 
@@ -138,20 +138,24 @@ async fn is_ready_for_a_loss(world: &World) -> bool {
     }
 }
 
-/// The first Prophet node comes back with an empty folder; only where everything has its other voters, and only once.
-pub async fn empty_folder(world: &World, down: Duration) -> Struck {
+/// Waits for a moment in which everything has its other voters, and nobody lost a folder before. False if there is none.
+async fn wait_for_a_loss(world: &World) -> bool {
     let patience = world.now() + EMPTY_PATIENCE;
     loop {
         let all_up = world.nodes_in(State::Up).len() == world.knobs().nodes;
         if all_up && !world.lost_a_folder() && is_ready_for_a_loss(world).await {
-            break;
+            return true;
         }
         if world.now() > patience {
-            return Struck::Skipped;
+            return false;
         }
         sleep(GLANCE * 50).await;
     }
-    if !world.kill(0, Death::Power).await {
+}
+
+/// The first Prophet node comes back with an empty folder; only where everything has its other voters, and only once.
+pub async fn empty_folder(world: &World, down: Duration) -> Struck {
+    if !wait_for_a_loss(world).await || !world.kill(0, Death::Power).await {
         return Struck::Skipped;
     }
     world.lose_folder(0);
@@ -163,6 +167,29 @@ pub async fn empty_folder(world: &World, down: Duration) -> Struck {
     Struck::Yes
 }
 
+/// A node comes back with a copy of its folder that was made before its last life; only where everything has its other voters,
+/// and only once.
+pub async fn old_folder(world: &World, node: usize, down: Duration) -> Struck {
+    if !wait_for_a_loss(world).await || !world.kill(node, Death::Process).await {
+        return Struck::Skipped;
+    }
+    let image = world.disk(node).image();
+    sleep(down).await;
+    world.restart(node);
+    sleep(OLD_LIFE).await;
+    if !wait_for_a_loss(world).await || !world.kill(node, Death::Power).await {
+        return Struck::Skipped;
+    }
+    world.put_back(node, &image);
+    world.record().fault(Kind::OldFolder, world.now(), &format!("node{node} for {down:?}"));
+    sleep(down).await;
+    world.restart(node);
+    sleep(CONTACT_MARGIN).await;
+    demand_silence(world, node).await;
+    world.take_away(node);
+    Struck::Yes
+}
+
 /// The living cluster has contacted the empty node by now.
 async fn demand_refusal(world: &World) {
     if world.state(0) == State::Gone {
@@ -171,4 +198,12 @@ async fn demand_refusal(world: &World) {
     let says = probe::get(world, 0, "/shards").await.unwrap_or_else(|why| why);
     let message = format!("node0 came back with an empty folder beside a living cluster, and stays: {says}");
     world.record().violation(Invariant::Ranges, world.now(), message);
+}
+
+/// Whoever has an old copy is heard by nobody, so it can serve nothing.
+async fn demand_silence(world: &World, node: usize) {
+    if let Ok(says) = probe::get(world, node, "/ready").await {
+        let message = format!("node{node} came back with an old copy of its folder, and is ready: {says}");
+        world.record().violation(Invariant::Ranges, world.now(), message);
+    }
 }

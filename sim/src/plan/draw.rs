@@ -24,22 +24,23 @@ impl Plan {
             }
         }
         plan.faults.sort_by_key(|timed| timed.at);
+        plan.drop_beside(Kind::OldFolder, &[Kind::EmptyFolder]);
         plan.make_quiet(knobs);
         plan.keep_majorities();
         plan
     }
 
-    /// The time around [`Fault::EmptyFolder`] in which nothing else happens, if there is one.
+    /// The time around the loss of a folder in which nothing else happens, if there is one.
     pub fn quiet(&self, knobs: &Knobs) -> Option<Quiet> {
-        let empty = self.faults.iter().find(|timed| timed.fault.kind() == Kind::EmptyFolder)?;
-        let until = empty.at + EMPTY_PATIENCE + empty.fault.lasts() + knobs.founding_wait + CONTACT_MARGIN;
-        Some(Quiet { from: empty.at, until })
+        let loss = self.faults.iter().find(|timed| timed.fault.loses_a_folder())?;
+        let until = loss.at + EMPTY_PATIENCE + loss.fault.lasts() + knobs.founding_wait + CONTACT_MARGIN;
+        Some(Quiet { from: loss.at, until })
     }
 
     /// With one replica damaged, or one node lost for good, no other voter may go before that was replaced.
     fn keep_majorities(&mut self) {
-        self.drop_beside(Kind::Damage, &[Kind::EmptyFolder, Kind::RemoveReplica]);
-        self.drop_beside(Kind::BitFlip, &[Kind::EmptyFolder, Kind::RemoveReplica, Kind::Damage]);
+        self.drop_beside(Kind::Damage, &[Kind::EmptyFolder, Kind::OldFolder, Kind::RemoveReplica]);
+        self.drop_beside(Kind::BitFlip, &[Kind::EmptyFolder, Kind::OldFolder, Kind::RemoveReplica, Kind::Damage]);
     }
 
     /// Leaves the faults of `kind` out where there is one of the others.
@@ -54,7 +55,7 @@ impl Plan {
         let Some(quiet) = self.quiet(knobs) else { return };
         self.faults.retain(|Timed { at, fault }| {
             let over_before = !fault.waits() && *at + fault.lasts() + CONTACT_MARGIN < quiet.from;
-            fault.kind() == Kind::EmptyFolder || over_before || *at > quiet.until
+            fault.loses_a_folder() || over_before || *at > quiet.until
         });
     }
 }
@@ -102,6 +103,7 @@ impl Kind {
                 Fault::Drain { node, lasts: lasts * 2 }
             }
             Kind::EmptyFolder => Fault::EmptyFolder { down },
+            Kind::OldFolder => Fault::OldFolder { node: rng.below(knobs.nodes as u64) as usize, down },
             Kind::Swizzle => draw_swizzle(knobs, rng),
             Kind::Flapping => {
                 // About the time after which a follower gives its leader up.
@@ -133,10 +135,10 @@ impl Kind {
     }
 }
 
-/// Most faults may come at any time, during bootstrap too. An empty folder needs a cluster that stands.
+/// Most faults may come at any time, during bootstrap too. A lost folder needs a cluster that stands.
 fn draw_timed(kind: Kind, knobs: &Knobs, heal_at: Duration, rng: &mut Rng) -> Timed {
     let (earliest, latest) = match kind {
-        Kind::EmptyFolder => (heal_at / 3, heal_at * 2 / 3),
+        Kind::EmptyFolder | Kind::OldFolder => (heal_at / 3, heal_at * 2 / 3),
         _ => (Duration::from_millis(500).min(heal_at), heal_at),
     };
     let at = rng.duration(earliest, latest);
@@ -270,13 +272,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_happens_around_an_empty_folder() {
+    fn nothing_else_happens_around_a_lost_folder() {
         for seed in 0..500 {
             let (knobs, plan) = plan(seed);
             let Some(quiet) = plan.quiet(&knobs) else { continue };
             for Timed { at, fault } in &plan.faults {
                 let apart = !fault.waits() && *at + fault.lasts() < quiet.from || *at > quiet.until;
-                assert!(apart || fault.kind() == Kind::EmptyFolder, "seed {seed}: {fault} at {at:?} in {quiet:?}");
+                assert!(apart || fault.loses_a_folder(), "seed {seed}: {fault} at {at:?} in {quiet:?}");
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Target, span};
+use super::{EMPTY_PATIENCE, Kind, OLD_LIFE, Target, span};
 use crate::knobs::Links;
 
 /// What an operator moves.
@@ -357,6 +357,15 @@ pub enum Fault {
         #[serde(with = "span")]
         down: Duration,
     },
+    /// The process dies, its folder is copied, and it starts again; then the power goes, and it comes back with the copy, which
+    /// comes to a life of the same number. Nobody may listen to it, and it is taken away.
+    OldFolder {
+        /// Which node.
+        node: usize,
+        /// How long it is away, each time.
+        #[serde(with = "span")]
+        down: Duration,
+    },
 }
 
 impl Fault {
@@ -399,12 +408,18 @@ impl Fault {
             Fault::Move { what: Move::Remove, .. } => Kind::RemoveReplica,
             Fault::Drain { .. } => Kind::Drain,
             Fault::EmptyFolder { .. } => Kind::EmptyFolder,
+            Fault::OldFolder { .. } => Kind::OldFolder,
         }
     }
 
     /// Whether it waits for an occasion, so that nobody knows when it happens.
     pub fn waits(&self) -> bool {
         matches!(self, Fault::AtMoment { .. } | Fault::Rush { .. })
+    }
+
+    /// Whether a node loses its folder for good.
+    pub fn loses_a_folder(&self) -> bool {
+        matches!(self, Fault::EmptyFolder { .. } | Fault::OldFolder { .. })
     }
 
     /// How long it lasts, as planned.
@@ -416,6 +431,7 @@ impl Fault {
             | Fault::ArmedCrash { down, .. }
             | Fault::DiskError { down, .. }
             | Fault::EmptyFolder { down } => *down,
+            Fault::OldFolder { down, .. } => *down * 2 + OLD_LIFE + EMPTY_PATIENCE,
             Fault::Swizzle { order, every, .. } => *every * order.len() as u32 * 2,
             Fault::KillLoop { lives, .. } => lives.iter().sum::<Duration>() * 2,
             Fault::SplitAt { .. }

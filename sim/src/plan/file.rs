@@ -145,6 +145,7 @@ fn check_knobs(knobs: &Knobs) -> Result<(), String> {
     };
     within("nodes", knobs.nodes, PROPHET_NODES, NODES_MAX)?;
     within("starts", knobs.starts.len(), knobs.nodes, knobs.nodes)?;
+    within("replicas", knobs.replicas, 1, knobs.nodes)?;
     within("clients", knobs.clients, 1, CLIENTS_MAX)?;
     within("keys", knobs.keys, 1, 1000)?;
     within("shards", knobs.shards, 1, knobs.keys)?;
@@ -234,6 +235,7 @@ impl Fault {
             | Fault::AtMoment { .. }
             | Fault::Rush { .. }
             | Fault::EmptyFolder { .. } => Vec::new(),
+            Fault::OldFolder { node, .. } => vec![*node],
         }
     }
 }

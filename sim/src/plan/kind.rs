@@ -97,6 +97,8 @@ kinds! {
     Overload = "overload",
     /// The first Prophet node comes back with an empty folder.
     EmptyFolder = "empty-folder",
+    /// A node comes back with an old copy of its folder.
+    OldFolder = "old-folder",
 }
 
 impl std::fmt::Display for Kind {

@@ -8,7 +8,7 @@
 //! - any number of nodes may die, lose power or be cut off at once: whatever was acknowledged is synced on a majority,
 //!   so even a power cut of all nodes loses none of it;
 //! - every fault ends by itself or at [`Plan::heal_at`];
-//! - one node at most loses its folder for good ([`Fault::EmptyFolder`]): not before each shard and Prophet's group
+//! - one node at most loses its folder for good ([`Fault::EmptyFolder`], or [`Fault::OldFolder`]): not before each shard and Prophet's group
 //!   have all their voters, and nothing else goes on from a moment before until its owner must have been contacted by
 //!   the living cluster ([`Plan::quiet`]). With three replicas a majority of everything survives it;
 //! - one replica at a time is damaged ([`Fault::Damage`]), when each shard has all its voters, and not in a plan that
@@ -41,7 +41,10 @@ pub use target::Target;
 /// the slowest reconnect, doubled.
 pub const CONTACT_MARGIN: Duration = Duration::from_secs(6);
 
-/// How long [`Fault::EmptyFolder`] waits for a moment in which everything has all its voters.
+/// How long a node lives on after its folder was copied: everybody hears of that life.
+pub const OLD_LIFE: Duration = Duration::from_secs(4);
+
+/// How long [`Fault::EmptyFolder`] and [`Fault::OldFolder`] wait for a moment in which everything has all its voters.
 pub const EMPTY_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A fault and its moment.

@@ -10,12 +10,13 @@ use super::Kind;
 pub const MOST_MAX: u64 = 1000;
 
 /// The profiles that come with the simulator.
-const KNOWN: [(&str, &str); 5] = [
+const KNOWN: [(&str, &str); 6] = [
     ("all", include_str!("../../../cfg/profiles/all.toml")),
     ("calm", include_str!("../../../cfg/profiles/calm.toml")),
     ("storm", include_str!("../../../cfg/profiles/storm.toml")),
     ("disk", include_str!("../../../cfg/profiles/disk.toml")),
     ("membership", include_str!("../../../cfg/profiles/membership.toml")),
+    ("chaos", include_str!("../../../cfg/profiles/chaos.toml")),
 ];
 
 /// A profile.
@@ -47,6 +48,11 @@ impl Profile {
     /// The one that is meant where none is named.
     pub fn all() -> Self {
         "all".parse().expect("our own profiles are sound")
+    }
+
+    /// The one that is meant on real processes where none is named.
+    pub fn chaos() -> Self {
+        "chaos".parse().expect("our own profiles are sound")
     }
 
     /// The names of those that come with the simulator.

@@ -37,7 +37,7 @@ impl fmt::Display for Fault {
             Fault::AtMoment { moment, delay, harm, .. } => write!(f, "{harm:?} {delay:?} after {moment:?}")?,
             Fault::Rush { moment, delay } => write!(f, "{delay:?} after {moment:?}")?,
             Fault::Move { group, node, .. } => write!(f, "group {group}, node{node}")?,
-            Fault::Drain { node, .. } => write!(f, "node{node}")?,
+            Fault::Drain { node, .. } | Fault::OldFolder { node, .. } => write!(f, "node{node}")?,
             Fault::EmptyFolder { .. } => write!(f, "node0")?,
         }
         write!(f, ", for {:?}", self.lasts())

@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::words::{Word, Words};
 use crate::{
     env::film::{Film, Flight, Said},
-    history::{Event, EventType, Value, operations},
-    linear::{self, Budget},
+    history::{Event, EventType, Operation, Value},
+    linear,
 };
 
 /// Bytes of a text that are shown.
@@ -163,10 +163,15 @@ pub fn faults(faults: &[(Duration, String)], words: &mut Words) -> Vec<Happening
 }
 
 /// What clients asked, in lanes: one for each of the first processes, and those that took over after an unknown outcome go on
-/// where there is room.
-pub fn asks(history: &[Event], lanes: usize, words: &mut Words) -> Vec<Ask> {
-    let operations = operations(history).expect("our own history is sound");
-    let suspects: Vec<_> = match linear::check_operations(&operations, Budget::default()) {
+/// where there is room. `verdict` is what was said of `operations`, which are those of `history`.
+pub fn asks(
+    history: &[Event],
+    operations: &[Operation],
+    verdict: &linear::Verdict,
+    lanes: usize,
+    words: &mut Words,
+) -> Vec<Ask> {
+    let suspects: Vec<_> = match verdict {
         linear::Verdict::Violation { shortest, .. } => shortest.iter().map(|one| one.invoke_index).collect(),
         _ => Vec::new(),
     };

@@ -12,7 +12,15 @@ mod words;
 use serde::Serialize;
 
 use self::words::Words;
-use crate::run::{Filmed, Report, Verdict};
+use crate::{
+    check::Invariant,
+    history::{Event, Operation, operations},
+    linear::{self, Budget},
+    run::{Filmed, Report, Verdict},
+};
+
+/// How many lanes the clients of a foreign history get at most: others have a process for each operation.
+const LANES_MAX: u64 = 64;
 
 /// The page, with a mark where the run goes.
 const PAGE: &str = include_str!("page.html");
@@ -21,7 +29,7 @@ const PAGE: &str = include_str!("page.html");
 const MARK: &str = "@RUN@";
 
 /// The run as the page reads it. Times are microseconds; words are numbers of `words`.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Run<'a> {
     title: String,
     verdict: &'static str,
@@ -53,9 +61,56 @@ struct Wrong<'a> {
 /// If it was not.
 pub fn page(report: &Report, command: String) -> String {
     let filmed = report.filmed.as_ref().expect("a page is drawn of a run that was filmed");
-    let text = serde_json::to_string(&run(report, filmed, command)).expect("the run has no odd maps");
-    // Inside a script a "<" could end it; JSON has another way to write one.
-    PAGE.replacen(MARK, &text.replace('<', "\\u003c"), 1)
+    run(report, filmed, command).draw()
+}
+
+/// The page of a history alone, with what the check says of it; `name` is where it came from.
+pub fn page_of_history(name: &str, mut history: Vec<Event>, verdict: &linear::Verdict, command: String) -> String {
+    give_times(&mut history);
+    let operations = operations(&history).expect("it was checked");
+    let mut words = Words::default();
+    let lanes = history.iter().map(|event| event.process + 1).max().unwrap_or(1).min(LANES_MAX);
+    let asks = lines::asks(&history, &operations, verdict, lanes as usize, &mut words);
+    let text = verdict.to_string();
+    let wrong = |shortest: &[Operation]| {
+        let last = shortest.iter().map(|one| history[one.invoke_index].time).max().unwrap_or_default();
+        Wrong { at: last / 1000, letter: Invariant::Linearizable.letter(), text: &text }
+    };
+    let (verdict, violations) = match verdict {
+        linear::Verdict::Linearizable { .. } => ("passed", Vec::new()),
+        linear::Verdict::Undecided { .. } => ("undecided", Vec::new()),
+        linear::Verdict::Violation { shortest, .. } => ("failed", vec![wrong(shortest)]),
+    };
+    let run = Run {
+        title: name.to_owned(),
+        verdict,
+        command,
+        violations,
+        nodes: history.iter().filter_map(|event| event.node).max().map_or(0, |node| node as usize + 1),
+        clients: asks.iter().map(|ask| ask.0 + 1).max().unwrap_or_default(),
+        end: history.iter().map(|event| event.time / 1000).max().unwrap_or_default() + 1,
+        asks,
+        words: words.into_list(),
+        ..Run::default()
+    };
+    run.draw()
+}
+
+/// Some formats have no times: then events are a millisecond apart.
+fn give_times(history: &mut [Event]) {
+    if history.iter().all(|event| event.time == 0) {
+        for (event, n) in history.iter_mut().zip(1..) {
+            event.time = n * 1_000_000;
+        }
+    }
+}
+
+impl Run<'_> {
+    fn draw(&self) -> String {
+        let text = serde_json::to_string(self).expect("the run has no odd maps");
+        // Inside a script a "<" could end it; JSON has another way to write one.
+        PAGE.replacen(MARK, &text.replace('<', "\\u003c"), 1)
+    }
 }
 
 fn run<'a>(report: &'a Report, filmed: &Filmed, command: String) -> Run<'a> {
@@ -66,7 +121,9 @@ fn run<'a>(report: &'a Report, filmed: &Filmed, command: String) -> Run<'a> {
     let mut events = lines::facts(film, &mut words);
     events.extend(lines::faults(&filmed.faults, &mut words));
     events.sort_by_key(|event| event.0);
-    let asks = lines::asks(&filmed.history, knobs.lanes(), &mut words);
+    let operations = operations(&filmed.history).expect("our own history is sound");
+    let order = linear::check_operations(&operations, Budget::default());
+    let asks = lines::asks(&filmed.history, &operations, &order, knobs.lanes(), &mut words);
     let wrong = |violation: &'a crate::check::Violation| Wrong {
         at: violation.at.as_micros() as u64,
         letter: violation.invariant.letter(),
@@ -103,6 +160,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        history::{self, EventType, Function},
         knobs::{Knobs, Transport},
         plan::{Fault, Plan, Target},
         run::{Options, run},
@@ -139,6 +197,34 @@ mod tests {
         assert!(of("cuts").iter().any(|cut| cut[2] == 2) && of("cuts").iter().any(|cut| cut[3] == 2));
         assert!(of("asks").len() as u64 >= report.counters.operations().1);
         assert_eq!(page, super::page(&filmed(), "run </script> & \"it\"".into()), "the same run, the same page");
+    }
+
+    #[test]
+    fn a_history_alone_is_drawn_with_its_piece() {
+        let event = |process, event_type, f, text: Option<&str>| Event {
+            process,
+            event_type,
+            f,
+            key: "k".into(),
+            value: history::Value::Text(text.map(str::to_owned)),
+            time: 0,
+            node: None,
+        };
+        let history = vec![
+            event(0, EventType::Invoke, Function::Set, Some("new")),
+            event(0, EventType::Ok, Function::Set, Some("new")),
+            event(1, EventType::Invoke, Function::Get, None),
+            event(1, EventType::Ok, Function::Get, None),
+        ];
+        let verdict = linear::check(&history, Budget::default());
+        let page = page_of_history("h.jsonl", history, &verdict, "check h.jsonl".into());
+        let (_, data) = page.split_once("<script id=\"run\" type=\"application/json\">").unwrap();
+        let run: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
+        assert_eq!((&run["verdict"], &run["clients"]), (&"failed".into(), &2.into()));
+        assert!(run["violations"][0]["text"].as_str().unwrap().contains("not linearizable: key \"k\""));
+        let asks = run["asks"].as_array().unwrap();
+        assert!(asks.iter().all(|ask| ask[6] == true), "both are of the piece: {asks:?}");
+        assert!(asks[0][2].as_u64() < asks[1][1].as_u64(), "they have times although the history has none");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     knobs::Knobs,
     nemesis,
     plan::{Plan, Target},
-    workload,
+    workload::{self, Ground},
     world::{State, World},
 };
 
@@ -32,14 +32,17 @@ pub struct End {
 pub async fn drive(knobs: Knobs, plan: Plan, record: Record, trace: Trace) -> End {
     let world = World::new(knobs, trace, record);
     start_nodes(&world);
-    let mut clients = workload::start(&world, &plan);
+    let clients = start_all(&world, workload::clients(&world, &plan));
     let nemesis = nemesis::unleash(&world, &plan);
-    clients.extend(workload::start_beside(&world, &plan));
+    let beside = start_all(&world, workload::clients_beside(&world, &plan));
     world.sleep_until(plan.heal_at).await;
     nemesis::heal(&world, nemesis).await;
-    let whole = demand_whole(&world, &plan).await;
+    let whole = demand_whole(&world, converge::bound(world.knobs(), &plan)).await;
     world.sleep_until(plan.end_at).await;
     for client in clients {
+        client.await.expect("clients do not die");
+    }
+    for client in beside {
         client.await.expect("clients do not die");
     }
     let reads_from = if whole { read_all(&world, 0, "all nodes are up").await } else { None };
@@ -68,10 +71,17 @@ fn start_nodes(world: &World) {
     }
 }
 
-/// V, first part: every node says that every shard has its voters and a leader.
-async fn demand_whole(world: &World, plan: &Plan) -> bool {
+/// Sets these clients to work.
+pub(crate) fn start_all<G: Ground>(
+    ground: &G,
+    clients: Vec<(usize, impl Future<Output = ()> + Send + 'static)>,
+) -> Vec<impl Future<Output = Result<(), String>> + Send + 'static> {
+    clients.into_iter().map(|(number, work)| ground.spawn(number, work)).collect()
+}
+
+/// V, first part: every node says, within `bound`, that every shard has its voters and a leader.
+pub(crate) async fn demand_whole(world: &impl Ground, bound: Duration) -> bool {
     let healed = world.now();
-    let bound = converge::bound(world.knobs(), plan);
     match probe::wait_until_whole(world, healed + bound).await {
         Ok(whole) => {
             world.record().count("convergence in ms", (whole - healed).as_millis() as u64);
@@ -86,11 +96,13 @@ async fn demand_whole(world: &World, plan: &Plan) -> bool {
 }
 
 /// V, second part: every key answers from every node that is up. When the reads began, if all were answered.
-async fn read_all(world: &World, reader: usize, when: &str) -> Option<Duration> {
+pub(crate) async fn read_all(world: &impl Ground, reader: usize, when: &str) -> Option<Duration> {
     let from = world.now();
     // Each read may find its shard without a leader, once; they come one after the other.
     let bound = world.knobs().election_timeout() * 10 + world.knobs().request_deadline * 2 + Duration::from_secs(10);
-    match workload::read_all(world, reader, from + bound).await {
+    let number = world.knobs().clients + reader;
+    let reads = world.spawn(number, workload::read_all(world.clone(), number, from + bound));
+    match reads.await.unwrap_or_else(Err) {
         Ok(()) => Some(from),
         Err(why) => {
             let message = format!("{when}, and after {bound:?}: {why}");
@@ -115,10 +127,12 @@ async fn demand_everything_everywhere(world: &World) {
 }
 
 /// V, third part: with one node gone for good, every key still answers from every other node, also from those that
-/// last asked for its shard when only that node had it. A shard that lost a voter before is not whole enough for that.
+/// last asked for its shard when only that node had it. A shard that lost a voter before is not whole enough for that, nor is
+/// one that has fewer than three.
 async fn lose_a_leader(world: &World) {
     let seed = world.knobs().seed;
-    let Some(node) = world.resolve(Target::Leader(seed)).filter(|_| !world.lost_a_folder()) else { return };
+    let is_whole_enough = !world.lost_a_folder() && world.knobs().replicas >= 3;
+    let Some(node) = world.resolve(Target::Leader(seed)).filter(|_| is_whole_enough) else { return };
     let death = if seed.is_multiple_of(2) { Death::Process } else { Death::Power };
     if world.kill(node, death).await {
         world.record().count("leaders lost at the end", 1);

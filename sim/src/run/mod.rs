@@ -21,6 +21,7 @@ use madsim::runtime::Runtime;
 use matrixkv::planted::Bug;
 
 pub use counters::{Counters, DONE, REFUSED, UNKNOWN};
+pub(crate) use drive::{End, demand_whole, read_all, start_all};
 pub use record::{Asked, Record};
 pub use report::{Report, Verdict};
 
@@ -106,11 +107,11 @@ fn run_here(options: Options) -> Report {
         Err(message) => {
             let at = record.observer.last_seen();
             record.violation(Invariant::Panic, at, message);
-            drive::End { simulated: at, reads_from: None }
+            End { simulated: at, reads_from: None }
         }
     };
     let history = record.take_history();
-    let undecided = judge(&options, &record, &history, end);
+    let undecided = judge(&options.knobs, &options.plan, &record, &history, end);
     write_files(&options, &history, &trace);
     let (violations, events) = record.observer.finish();
     let filmed = trace.take_film().map(|film| Filmed { film, faults: record.take_faults(), history });
@@ -123,13 +124,13 @@ fn run_here(options: Options) -> Report {
         asked: record.take_asked(),
         filmed,
         counters: record.counters(),
-        trace_hash: trace.hash(),
+        trace_hash: Some(trace.hash()),
         simulated: end.simulated,
         wall: began.elapsed(),
     }
 }
 
-fn simulate(options: &Options, record: &Record, trace: &Trace) -> drive::End {
+fn simulate(options: &Options, record: &Record, trace: &Trace) -> End {
     let runtime = Runtime::with_seed_and_config(options.knobs.seed, madsim::Config::default());
     // After a panic it is left as it is: dropping what is half broken would panic again, and end the process.
     let runtime = ManuallyDrop::new(runtime);
@@ -141,18 +142,18 @@ fn simulate(options: &Options, record: &Record, trace: &Trace) -> drive::End {
 
 /// What can be said only when the history is complete: L, D, what each workload must hold, and the progress that the plan
 /// demands.
-fn judge(options: &Options, record: &Record, history: &[Event], end: drive::End) -> Option<String> {
+pub(crate) fn judge(knobs: &Knobs, plan: &Plan, record: &Record, history: &[Event], end: End) -> Option<String> {
     let at = end.simulated;
     if let Some(from) = end.reads_from {
         let lost = durable::check(history, from.as_nanos() as u64).expect("our own history is sound");
         lost.into_iter().for_each(|message| record.violation(Invariant::Durable, at, message));
     }
-    for workload in &options.knobs.workloads {
+    for workload in &knobs.workloads {
         let wrong = workload.check(history, end.reads_from).expect("our own history is sound");
         wrong.into_iter().for_each(|message| record.violation(workload.invariant(), at, message));
     }
-    let keys = (0..options.knobs.keys).map(|key| options.knobs.key(key));
-    let missing = serving::check(history, keys, &options.plan.serving).expect("our own history is sound");
+    let keys = (0..knobs.keys).map(|key| knobs.key(key));
+    let missing = serving::check(history, keys, &plan.serving).expect("our own history is sound");
     missing.into_iter().for_each(|message| record.violation(Invariant::Converged, at, message));
     match linear::check(history) {
         linear::Judgement::Linearizable => None,

@@ -35,6 +35,7 @@ pub struct Record {
     history: Arc<Mutex<Vec<Event>>>,
     asked: Arc<Mutex<Vec<Asked>>>,
     faults: Arc<Mutex<Vec<(Duration, String)>>>,
+    aloud: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -42,6 +43,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Record {
+    /// A record that prints each fault as it happens.
+    pub fn aloud() -> Self {
+        Record { aloud: true, ..Record::default() }
+    }
+
     /// Adds `n` to a counter.
     pub fn count(&self, name: &str, n: u64) {
         lock(&self.counters).add(name, n);
@@ -50,6 +56,9 @@ impl Record {
     /// A fault happened to somebody.
     pub fn fault(&self, kind: Kind, at: Duration, what: &str) {
         lock(&self.counters).fault(kind);
+        if self.aloud {
+            println!("{:>9.3} s  {kind}: {what}", at.as_secs_f64());
+        }
         self.observer.event(at, format!("fault {kind}: {what}"));
         lock(&self.faults).push((at, format!("{kind}: {what}")));
     }
@@ -59,9 +68,12 @@ impl Record {
         lock(&self.counters).faults(kind)
     }
 
-    /// A client asked, or was answered.
-    pub fn event(&self, event: Event) {
-        lock(&self.history).push(event);
+    /// A client asked, or was answered. Where clients are threads, one that looked at the clock first may come later: the
+    /// order of events is what counts, and their times do not go backwards.
+    pub fn event(&self, mut event: Event) {
+        let mut history = lock(&self.history);
+        event.time = event.time.max(history.last().map_or(0, |last| last.time));
+        history.push(event);
     }
 
     /// The keys that begin with `prefix` and were asked for so far.

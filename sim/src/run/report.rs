@@ -40,9 +40,9 @@ pub struct Report {
     pub filmed: Option<Filmed>,
     /// What was counted.
     pub counters: Counters,
-    /// The hash of the trace.
-    pub trace_hash: u64,
-    /// Simulated time.
+    /// The hash of the trace; real processes have none.
+    pub trace_hash: Option<u64>,
+    /// Simulated time, or real time where it is.
     pub simulated: Duration,
     /// Real time.
     pub wall: Duration,
@@ -66,26 +66,27 @@ impl Report {
             Verdict::Undecided => "UNDECIDED",
             Verdict::Failed => "FAILED",
         };
-        format!(
-            "seed {}: {words}; {done} of {all} operations done, {:.1} s simulated in {:.2} s, trace {:016x}",
-            self.knobs.seed,
-            self.simulated.as_secs_f64(),
-            self.wall.as_secs_f64(),
-            self.trace_hash
-        )
+        let (seed, seconds) = (self.knobs.seed, self.simulated.as_secs_f64());
+        let done = format!("seed {seed}: {words}; {done} of {all} operations done, {seconds:.1} s");
+        match self.trace_hash {
+            Some(hash) => format!("{done} simulated in {:.2} s, trace {hash:016x}", self.wall.as_secs_f64()),
+            None => format!("{done} on real processes"),
+        }
     }
 
     /// The command that shows this run again: by its seed, if a seed and one of our profiles draw just this.
     pub fn replay(&self) -> String {
         let (seed, length) = (self.knobs.seed, self.plan.end_at);
-        let knobs = Knobs::draw(seed);
+        let knobs = if self.trace_hash.is_some() { Knobs::draw(seed) } else { Knobs::draw_real(seed) };
         let draws = |name: &&str| {
             let profile: Profile = name.parse().expect("our own profiles are sound");
             knobs == self.knobs && Plan::draw(&knobs, length, &profile) == self.plan
         };
-        let run = "cargo run --release -p matrixkv-sim -- run";
+        let command = if self.trace_hash.is_some() { "run" } else { "chaos" };
+        let usual = if self.trace_hash.is_some() { "all" } else { "chaos" };
+        let run = format!("cargo run --release -p matrixkv-sim -- {command}");
         match Profile::names().find(draws) {
-            Some("all") => format!("{run} --seed {seed} --seconds {}", length.as_secs()),
+            Some(name) if name == usual => format!("{run} --seed {seed} --seconds {}", length.as_secs()),
             Some(name) => format!("{run} --seed {seed} --seconds {} --profile {name}", length.as_secs()),
             None => format!("{run} --plan FILE (no profile of ours draws this from seed {seed})"),
         }

@@ -10,6 +10,7 @@
 
 mod beside;
 mod churn;
+mod ground;
 mod monotonic;
 mod registers;
 mod scan;
@@ -20,8 +21,9 @@ use std::{fmt, time::Duration};
 use matrixkv::types::Rng;
 use serde::{Deserialize, Serialize};
 
-pub use beside::start as start_beside;
-pub use registers::{read_all, start};
+pub use beside::clients_beside;
+pub use ground::Ground;
+pub use registers::{clients, read_all};
 
 use crate::{
     check::{Invariant, comeback, order, set as elements},

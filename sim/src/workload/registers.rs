@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use madsim::{task::JoinHandle, time::sleep};
 use matrixkv::{
     env::within,
     http::client::{Answer, Connection, RequestError},
@@ -22,14 +21,12 @@ use matrixkv::{
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::scan;
+use super::{Ground, scan};
 use crate::{
-    env::SimEnv,
     history::{Event, EventType, Function, Value},
     knobs::{Knobs, dice},
     plan::{Act, Plan, Step},
     run::{DONE, REFUSED, UNKNOWN},
-    world::{FIRST_CLIENT, State, World, client_machine},
 };
 
 /// How much longer than the request deadline a client waits for an answer.
@@ -59,10 +56,10 @@ pub(super) struct Ask {
     pub value: Option<String>,
 }
 
-/// One who asks, on a machine of its own.
-pub(super) struct Client {
-    pub world: World,
-    env: SimEnv,
+/// One who asks.
+pub(super) struct Client<G: Ground> {
+    pub ground: G,
+    env: G::Env,
     pub number: usize,
     process: u64,
     written: u64,
@@ -77,30 +74,23 @@ enum Source {
     Script(VecDeque<Step>),
 }
 
-/// Sets all clients to work until the plan says that they stop.
-pub fn start(world: &World, plan: &Plan) -> Vec<JoinHandle<()>> {
+/// All clients, by number, each as a task that works until the plan says that they stop.
+pub fn clients<G: Ground>(ground: &G, plan: &Plan) -> Vec<(usize, impl Future<Output = ()> + Send + use<G>)> {
     let until = plan.end_at;
-    let clients = (0..world.knobs().clients).map(|number| {
-        let world = world.clone();
-        let machine = client_machine(number);
-        let source = Source::of(plan, world.knobs(), number);
-        machine.spawn(async move { Client::new(world, number).work(source, until).await })
+    let clients = (0..ground.knobs().clients).map(|number| {
+        let ground = ground.clone();
+        let source = Source::of(plan, ground.knobs(), number);
+        (number, async move { Client::new(ground, number).work(source, until).await })
     });
     clients.collect()
 }
 
-/// Reads each key through each node that runs, as reader `reader` of [`crate::world::READERS`], in the history as well,
-/// trying again until `until`; those of the other workloads too. Fails with the key that does not answer.
-pub async fn read_all(world: &World, reader: usize, until: Duration) -> Result<(), String> {
-    let number = world.knobs().clients + reader;
-    let machine = client_machine(number);
-    let world = world.clone();
-    let reads = machine.spawn(async move {
-        let mut reader = Client::new(world, number);
-        reader.read_all(until).await?;
-        scan::read_all(&mut reader, until).await
-    });
-    reads.await.unwrap_or_else(|error| Err(format!("the reader died: {error}")))
+/// Reads each key through each node that runs, as client `number`, in the history as well, trying again until `until`;
+/// those of the other workloads too. Fails with the key that does not answer.
+pub async fn read_all<G: Ground>(ground: G, number: usize, until: Duration) -> Result<(), String> {
+    let mut reader = Client::new(ground, number);
+    reader.read_all(until).await?;
+    scan::read_all(&mut reader, until).await
 }
 
 impl Source {
@@ -140,41 +130,41 @@ fn draw(knobs: &Knobs, rng: &mut Rng, last_was_done: Option<bool>) -> Step {
     Step { rest, think, node: rng.below(knobs.nodes as u64) as usize, act, key }
 }
 
-impl Client {
-    pub fn new(world: World, number: usize) -> Self {
-        let env = world.env(FIRST_CLIENT + number);
-        Client { world, env, number, process: number as u64, written: 0, connections: BTreeMap::new() }
+impl<G: Ground> Client<G> {
+    pub fn new(ground: G, number: usize) -> Self {
+        let env = ground.client_env(number);
+        Client { ground, env, number, process: number as u64, written: 0, connections: BTreeMap::new() }
     }
 
     async fn work(mut self, mut source: Source, until: Duration) {
         let mut last_was_done = true;
-        while let Some(step) = source.next(self.world.knobs(), last_was_done) {
+        while let Some(step) = source.next(self.ground.knobs(), last_was_done) {
             if !step.rest.is_zero() {
-                sleep(step.rest).await;
+                self.ground.sleep(step.rest).await;
             }
             if !step.think.is_zero() {
-                self.world.think(step.think).await;
+                self.ground.think(step.think).await;
             }
-            if self.world.now() >= until {
+            if self.ground.now() >= until {
                 return;
             }
             let ask = self.ask(&step);
-            let number = self.world.record().asks(self.number, step, self.world.now());
+            let number = self.ground.record().asks(self.number, step, self.ground.now());
             let told = self.operate(step.node, &ask).await;
-            self.world.record().answered(number, self.world.now());
+            self.ground.record().answered(number, self.ground.now());
             last_was_done = matches!(told, Told::Done(_));
         }
     }
 
     async fn read_all(&mut self, until: Duration) -> Result<(), String> {
-        for node in self.world.nodes_in(State::Up) {
-            for key in 0..self.world.knobs().keys {
-                let ask = Ask { f: Function::Get, key: self.world.knobs().key(key), value: None };
+        for node in self.ground.nodes_up() {
+            for key in 0..self.ground.knobs().keys {
+                let ask = Ask { f: Function::Get, key: self.ground.knobs().key(key), value: None };
                 while !matches!(self.operate(node, &ask).await, Told::Done(_)) {
-                    if self.world.now() >= until {
+                    if self.ground.now() >= until {
                         return Err(format!("key {:?} does not answer from node{node}", ask.key));
                     }
-                    sleep(BACK_OFF.1).await;
+                    self.ground.sleep(BACK_OFF.1).await;
                 }
             }
         }
@@ -182,7 +172,7 @@ impl Client {
     }
 
     fn ask(&mut self, step: &Step) -> Ask {
-        let key = self.world.knobs().key(step.key);
+        let key = self.ground.knobs().key(step.key);
         match step.act {
             Act::Get => Ask { f: Function::Get, key, value: None },
             Act::Delete => Ask { f: Function::Delete, key, value: None },
@@ -212,22 +202,22 @@ impl Client {
             _ => ask.value.clone(),
         };
         self.write_down(event_type, node, ask, value);
-        self.world.record().count(counter, 1);
+        self.ground.record().count(counter, 1);
         if told == Told::Unknown {
             // All who ask count in steps of their number, so no process is used twice.
-            self.process += self.world.knobs().lanes() as u64;
+            self.process += self.ground.knobs().lanes() as u64;
         }
         told
     }
 
     fn write_down(&self, event_type: EventType, node: usize, ask: &Ask, value: Option<String>) {
-        self.world.record().event(Event {
+        self.ground.record().event(Event {
             process: self.process,
             event_type,
             f: ask.f,
             key: ask.key.clone(),
             value: Value::Text(value),
-            time: self.world.now().as_nanos() as u64,
+            time: self.ground.now().as_nanos() as u64,
             node: Some(node as u64),
         });
     }
@@ -250,13 +240,13 @@ impl Client {
         path: &str,
         body: &[u8],
     ) -> Option<Result<Answer, RequestError>> {
-        let patience = self.world.knobs().request_deadline + PATIENCE;
+        let patience = self.ground.knobs().request_deadline + PATIENCE;
         let env = self.env.clone();
         let connection = self.connections.remove(&node);
         let answer = async {
             let mut connection = match connection {
                 Some(connection) => connection,
-                None => Connection::open(&env, &Knobs::http_address(node)).await?,
+                None => Connection::open(&env, &self.ground.http_address(node)).await?,
             };
             let answer = connection.request(method, path, body).await?;
             Ok::<_, RequestError>((connection, answer))

@@ -7,17 +7,13 @@ use std::{
     time::Duration,
 };
 
-use madsim::time::sleep;
 use serde::Deserialize;
 
 use super::{
-    Workload,
+    Ground, Workload,
     registers::{BACK_OFF, Client},
 };
-use crate::{
-    history::{Event, EventType, Function, Value},
-    world::State,
-};
+use crate::history::{Event, EventType, Function, Value};
 
 /// Rows of a page: few, so that a scan goes on in the middle of a shard.
 const ROWS_MAX: usize = 15;
@@ -28,24 +24,24 @@ const FIRST_PROCESS: u64 = 1_000_000;
 type Rows = BTreeMap<String, String>;
 
 /// Reads the keys of all workloads through each node that runs, trying again until `until`.
-pub(super) async fn read_all(client: &mut Client, until: Duration) -> Result<(), String> {
-    for workload in client.world.knobs().workloads.clone() {
-        for node in client.world.nodes_in(State::Up) {
+pub(super) async fn read_all(client: &mut Client<impl Ground>, until: Duration) -> Result<(), String> {
+    for workload in client.ground.knobs().workloads.clone() {
+        for node in client.ground.nodes_up() {
             while let Err(why) = read(client, workload, node).await {
-                if client.world.now() >= until {
+                if client.ground.now() >= until {
                     return Err(format!("a scan of {:?} through node{node} {why}", workload.prefix()));
                 }
-                sleep(BACK_OFF.1).await;
+                client.ground.sleep(BACK_OFF.1).await;
             }
-            client.world.record().count(&format!("{workload} scans"), 1);
+            client.ground.record().count(&format!("{workload} scans"), 1);
         }
     }
     Ok(())
 }
 
-async fn read(client: &mut Client, workload: Workload, node: usize) -> Result<(), String> {
+async fn read(client: &mut Client<impl Ground>, workload: Workload, node: usize) -> Result<(), String> {
     let prefix = workload.prefix();
-    let asked = client.world.record().keys_asked(prefix);
+    let asked = client.ground.record().keys_asked(prefix);
     write_down(client, node, EventType::Invoke, &asked, &Rows::new());
     let rows = scan(client, prefix, node).await.inspect_err(|_| {
         write_down(client, node, EventType::Fail, &asked, &Rows::new());
@@ -58,7 +54,7 @@ async fn read(client: &mut Client, workload: Workload, node: usize) -> Result<()
 }
 
 /// All rows from `prefix` to its end.
-async fn scan(client: &mut Client, prefix: &str, node: usize) -> Result<Rows, String> {
+async fn scan(client: &mut Client<impl Ground>, prefix: &str, node: usize) -> Result<Rows, String> {
     #[derive(Deserialize)]
     struct Page {
         rows: Vec<Row>,
@@ -103,16 +99,16 @@ fn end_of(prefix: &str) -> String {
 }
 
 /// The same event for each of `keys`.
-fn write_down(client: &Client, node: usize, event_type: EventType, keys: &BTreeSet<String>, rows: &Rows) {
-    let lanes = client.world.knobs().lanes() as u64;
+fn write_down(client: &Client<impl Ground>, node: usize, event_type: EventType, keys: &BTreeSet<String>, rows: &Rows) {
+    let lanes = client.ground.knobs().lanes() as u64;
     for (place, key) in (FIRST_PROCESS..).zip(keys) {
-        client.world.record().event(Event {
+        client.ground.record().event(Event {
             process: client.number as u64 + lanes * place,
             event_type,
             f: Function::Get,
             key: key.clone(),
             value: Value::Text(rows.get(key).cloned()),
-            time: client.world.now().as_nanos() as u64,
+            time: client.ground.now().as_nanos() as u64,
             node: Some(node as u64),
         });
     }

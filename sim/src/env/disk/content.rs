@@ -13,7 +13,7 @@ const BLOCK_BYTES: usize = 4096;
 
 /// Bytes of a file. Between two syncs only the first original of a block is remembered, so a power cut shows the old or
 /// the newest version of a sector, and none between.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     bytes: Vec<u8>,
     durable_len: usize,

@@ -29,7 +29,10 @@ use matrixkv::env::{Disk, Lock, Space};
 
 pub use file::SimFile;
 
-use self::machine::{CAPACITY, Machine, Operation};
+use self::{
+    machine::{CAPACITY, Machine, Operation},
+    names::Names,
+};
 use super::{Trace, dice, time};
 
 /// A stall counts as the reason for what happens within this time after it.
@@ -59,6 +62,9 @@ pub struct SimDisk {
     machine: Arc<Mutex<Machine>>,
     generation: u64,
 }
+
+/// A copy of all files of a disk.
+pub struct Image(Names);
 
 /// What a process locked; a dead one holds nothing.
 struct SimLock {
@@ -203,6 +209,23 @@ impl SimDisk {
         machine.counters.bits_flipped += 1;
         machine.trace.note(machine.now(), machine.node, "disk flips a bit at {}", [place as u64]);
         true
+    }
+
+    /// A copy of all files as they are now.
+    pub fn image(&self) -> Image {
+        Image(self.machine().names.copied())
+    }
+
+    /// Puts a copy in the place of all files. The process must be dead.
+    pub fn put_back(&self, image: &Image) {
+        let mut machine = self.machine();
+        machine.names = image.0.copied();
+        machine.trace.note(
+            machine.now(),
+            machine.node,
+            "disk is an old copy of {} files",
+            [image.0.files().count() as u64],
+        );
     }
 
     /// What happened to it so far.

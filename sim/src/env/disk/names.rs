@@ -88,6 +88,17 @@ impl Names {
         self.now.iter()
     }
 
+    /// The same files, as somebody who copies them finds them; all of it durable.
+    pub(super) fn copied(&self) -> Names {
+        let copy = |(path, file): (&PathBuf, &Inode)| {
+            let mut content = file.lock().expect("no holder panics").clone();
+            content.sync();
+            (path.clone(), Arc::new(Mutex::new(content)))
+        };
+        let now: BTreeMap<_, _> = self.now.iter().map(copy).collect();
+        Names { durable: now.clone(), now, unsynced: Vec::new(), folders: self.folders.clone() }
+    }
+
     /// Loses any of the changes that were not synced, and what needs them. How many.
     pub(super) fn power_loss(&mut self, rng: &mut Rng) -> u64 {
         let mode = rng.below(3);
