@@ -27,7 +27,7 @@ fn leader_killed_with_proposals_in_flight() {
     must_hold(busy(1), repeated(secs(8), secs(2), 10, kill), Kind::KillLeader, 6);
 }
 
-/// 2 and 4: a node loses power between any two of its disk operations, votes and appends among them.
+/// 2, 4 and 27: a node loses power between any two of its disk operations, votes and appends among them.
 #[test]
 fn power_lost_inside_disk_operations() {
     let crash =
@@ -159,7 +159,7 @@ fn broken_connections_change_no_leader() {
     }
 }
 
-/// 56, L, R, seen to fail with the planted bug `found-second-cluster`: the first Prophet node returns with an empty folder and an empty `join`; there is no second cluster.
+/// 30 and 56, L, R, seen to fail with the planted bug `found-second-cluster`: the first Prophet node returns with an empty folder and an empty `join`; there is no second cluster.
 #[test]
 fn the_first_prophet_node_returns_empty() {
     for seed in [56, 156] {

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use matrixkv::planted::Bug;
 use matrixkv_sim::{
-    knobs::{Knobs, LONG_DOWN_TIME, Links, Transport},
+    knobs::{KeyShape, Knobs, LONG_DOWN_TIME, Links, Transport},
     plan::{Fault, Plan},
     run::{Options, Report, Verdict, run},
 };
@@ -50,6 +50,14 @@ pub fn patient(knobs: Knobs) -> Knobs {
 /// Clients prefer no key: for demands that each is served soon.
 pub fn fair(knobs: Knobs) -> Knobs {
     Knobs { skew: 1, request_deadline: secs(1), ..knobs }
+}
+
+/// Five replicas of each shard on five nodes, so that any three nodes are a majority of each; few keys, no splits, nobody is
+/// missed.
+pub fn everywhere(seed: u64) -> Knobs {
+    let knobs = fair(patient(splitting(seed)));
+    let shape = KeyShape::Short;
+    Knobs { replicas: 5, shards: 5, shard_capacity: 64 << 20, keys: 6, key_shape: shape, clients: 12, ..knobs }
 }
 
 /// Many clients that ask now and then instead of a few that ask all the time: some are free to ask while the others wait for a
