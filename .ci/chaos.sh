@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Chaos on real processes: a seed's plan of kills, pauses and cuts, a plan that the simulator printed, and a page of each that is
+# looked at; with a bug planted in every node, the same command must say so.
+#   .ci/chaos.sh [SIMULATOR SERVER [BUG]]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+sim=${1:-target/release/matrixkv-sim}
+server=${2:-target/release/matrixkv}
+bug=${3:-}
+# A bug has this many seeds to be found in: real processes have luck of their own.
+SEEDS_OF_A_BUG=5
+
+if [ -n "$bug" ]; then
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    for seed in $(seq "$SEEDS_OF_A_BUG"); do
+        status=0
+        "$sim" chaos --seed "$seed" --seconds 30 --bug "$bug" --server "$server" --dir "$folder/nodes" \
+            >"$folder/said.txt" || status=$?
+        if grep -q 'violation: \[L\]' "$folder/said.txt"; then
+            [ "$status" -eq 1 ] || { echo "it says so, but ends with $status"; exit 1; }
+            echo "$bug: seed $seed says $(grep -m 1 'violation: \[L\]' "$folder/said.txt" | cut -c1-200)"
+            exit 0
+        fi
+        echo "$bug: seed $seed does not show it"
+    done
+    exit 1
+fi
+
+# shellcheck source=.ci/browser.sh
+. .ci/browser.sh
+
+# passes NAME ARGUMENTS: such a run passes, was harmed, and its page and its history say the same as it does.
+passes() {
+    local name=$1
+    shift
+    "$sim" chaos "$@" --server "$server" --dir "$folder/nodes" --history "$folder/$name.jsonl" --html "$folder/$name.html" \
+        >"$folder/said.txt" || { cat "$folder/said.txt"; exit 1; }
+    grep -E '^(seed|.*operations)' "$folder/said.txt"
+    "$sim" check "$folder/$name.jsonl"
+    dom "$folder/$name.html"
+    demand '<span id="verdict" class="verdict passed">passed</span>'
+    demand 'data-counts="\{"messages":[0-9]+,"events":[0-9]+,"asks":[0-9]{3,},"violations":0\}"'
+    echo "on the page: $(attribute counts)"
+}
+
+passes seed --seed "$(date +%s)" --seconds 40
+"$sim" plan --seed 7 --seconds 40 >"$folder/plan.toml"
+passes plan --plan "$folder/plan.toml"
