@@ -14,8 +14,8 @@ dom() {
 # demand PATTERN: it is on the page.
 demand() {
     grep -Eq -- "$1" "$folder/dom.html" || {
-        echo "the page lacks: $1"
         head -c 3000 "$folder/dom.html"
+        printf '\nthe page lacks: %s\n' "$1"
         exit 1
     }
 }

@@ -24,7 +24,7 @@ echo "drawn of it: $(attribute drawn)"
 
 # A click shows what was hit, and what came before it there.
 for what in arrow dot bar; do
-    dom "$page#from=20&span=1&click=$what"
+    dom "$page#from=20&span=10&click=$what"
     demand 'data-selected="\{"what":"[a-z]'
     demand '<dt>what</dt><dd>[a-z]'
     demand '<ol id="before"><li'

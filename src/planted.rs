@@ -75,11 +75,12 @@ bugs! {
     ReadAcrossSplit = "read-index-kept-across-split",
     /// A snapshot is put over what a replica had, which stays where nothing new covers it.
     KeepOldRows = "snapshot-over-old-rows",
-    /// How long a router waits before it tries again hangs on what comes first out of a hash set.
+    /// How long a router waits before it tries again hangs on what comes first out of a hash set, whose keys the thread
+    /// drew before the run: within a run madsim answers `getrandom`.
     LeakHashOrder = "leak-hash-order",
     /// It hangs on a counter of the whole process, which other runs count up too.
     LeakCounter = "leak-global-counter",
-    /// It hangs on the clock of the host.
+    /// It hangs on the clock of the host, read before the run: within a run madsim answers `clock_gettime`.
     LeakClock = "leak-real-clock",
 }
 
@@ -87,23 +88,34 @@ bugs! {
 mod switch {
     use std::{
         cell::Cell,
+        collections::HashSet,
+        hash::RandomState,
         sync::{
             OnceLock,
             atomic::{AtomicU64, Ordering},
         },
-        time::{Duration, Instant},
+        time::{Duration, SystemTime},
     };
 
     use super::Bug;
 
     thread_local!(static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) });
 
+    thread_local!(static PLANTED_AT: Cell<Duration> = const { Cell::new(Duration::ZERO) });
+
     /// That of the whole process.
     static EVERYWHERE: OnceLock<Bug> = OnceLock::new();
 
-    /// Plants `bug` on this thread, in place of an earlier one.
+    /// Plants `bug` on this thread, in place of an earlier one; before a run, since what leaks into it is from outside.
+    #[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "what is forbidden elsewhere is what leaks")]
     pub fn plant(bug: Option<Bug>) {
         PLANTED.set(bug);
+        match bug {
+            // The standard library draws the keys once a thread, and keeps them.
+            Some(Bug::LeakHashOrder) => drop(RandomState::new()),
+            Some(Bug::LeakClock) => PLANTED_AT.set(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()),
+            _ => {}
+        }
     }
 
     /// Plants the bug that the environment names in `MATRIXKV_PLANT` on all threads: for a real node.
@@ -125,13 +137,12 @@ mod switch {
     #[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "what is forbidden elsewhere is what leaks")]
     pub fn leak() -> Duration {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
-        static BEGAN: OnceLock<Instant> = OnceLock::new();
         let nanos = if planted(Bug::LeakHashOrder) {
-            (0..64).collect::<std::collections::HashSet<u64>>().into_iter().next().unwrap_or_default()
+            (0..64).collect::<HashSet<u64>>().into_iter().next().unwrap_or_default()
         } else if planted(Bug::LeakCounter) {
             COUNTER.fetch_add(1, Ordering::Relaxed)
         } else if planted(Bug::LeakClock) {
-            BEGAN.get_or_init(Instant::now).elapsed().as_nanos() as u64 % 1_000_000
+            u64::from(PLANTED_AT.get().subsec_nanos()) % 1_000_000
         } else {
             0
         };
