@@ -1,5 +1,5 @@
-//! Runs that failed once, whole or as shrinking left them, from `regressions/*.toml`. Each must pass; with its bug planted, where it names
-//! one, it must fail as it did: `cargo test -p matrixkv-sim --features planted --test regressions`.
+//! Runs that failed once, whole or as shrinking left them, from `regressions/*.toml`, and the plans of `cfg/plans`. Each must pass;
+//! with its bug planted, where it names one, it must fail as it did: `cargo test -p matrixkv-sim --features planted --test regressions`.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -8,9 +8,9 @@ use matrixkv_sim::{
     run::{Options, Verdict, run},
 };
 
-/// All of them by name.
-fn regressions() -> BTreeMap<String, PlanFile> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/regressions");
+/// All of a folder by name.
+fn plans(folder: &str) -> BTreeMap<String, PlanFile> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let files = entries.map(|entry| {
         let path = entry.expect("the folder can be listed").path();
@@ -22,9 +22,18 @@ fn regressions() -> BTreeMap<String, PlanFile> {
 
 #[test]
 fn what_failed_once_passes() {
-    let regressions = regressions();
-    assert!(!regressions.is_empty(), "the folder of regressions is empty");
-    for (name, PlanFile { knobs, plan, .. }) in regressions {
+    must_pass("tests/regressions");
+}
+
+#[test]
+fn plans_for_real_processes_pass_in_the_simulator() {
+    must_pass("../cfg/plans");
+}
+
+fn must_pass(folder: &str) {
+    let plans = plans(folder);
+    assert!(!plans.is_empty(), "{folder} is empty");
+    for (name, PlanFile { knobs, plan, .. }) in plans {
         let report = run(Options::of_plan(knobs, plan));
         assert_eq!(report.verdict(), Verdict::Passed, "{name}: {report}");
     }
@@ -33,7 +42,7 @@ fn what_failed_once_passes() {
 #[cfg(feature = "planted")]
 #[test]
 fn a_planted_bug_still_breaks_what_it_broke() {
-    for (name, PlanFile { knobs, plan, bug, breaks, .. }) in regressions() {
+    for (name, PlanFile { knobs, plan, bug, breaks, .. }) in plans("tests/regressions") {
         let Some(bug) = bug else { continue };
         let report = run(Options { bug: Some(bug), ..Options::of_plan(knobs, plan) });
         let broken = report.violations.first().map(|violation| violation.invariant);
