@@ -73,6 +73,9 @@ bugs! {
     PhantomVoter = "phantom-voter",
     /// A read that was taken in before a split is done after it, on a key that went to the other half.
     ReadAcrossSplit = "read-index-kept-across-split",
+    /// Of a shard that was split off, each replica whose parent leads when it applies the split takes the first term, and not
+    /// just the one whose proposal it was.
+    ManyHeirs = "inherit-without-proposing",
     /// A snapshot is put over what a replica had, which stays where nothing new covers it.
     KeepOldRows = "snapshot-over-old-rows",
     /// How long a router waits before it tries again hangs on what comes first out of a hash set, whose keys the thread
@@ -88,7 +91,6 @@ bugs! {
 mod switch {
     use std::{
         cell::Cell,
-        collections::HashSet,
         hash::RandomState,
         sync::{
             OnceLock,
@@ -138,7 +140,7 @@ mod switch {
     pub fn leak() -> Duration {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let nanos = if planted(Bug::LeakHashOrder) {
-            (0..64).collect::<HashSet<u64>>().into_iter().next().unwrap_or_default()
+            (0..64).collect::<std::collections::HashSet<u64>>().into_iter().next().unwrap_or_default()
         } else if planted(Bug::LeakCounter) {
             COUNTER.fetch_add(1, Ordering::Relaxed)
         } else if planted(Bug::LeakClock) {

@@ -35,8 +35,8 @@ pub fn expected(bug: Bug) -> &'static [Invariant] {
         Bug::DropRangeCheck | Bug::ReadAfterRemoval => &[Linearizable, Durable],
         Bug::HonourAnyDestroy | Bug::ObeyUnknown => &[Ranges, Durable, Linearizable, Election],
         Bug::SnapshotIndex => &[Applied, LogMatching],
-        // Two votes in one term.
-        Bug::LoseVoteOnSplit => &[Election, LogMatching, Applied, Linearizable],
+        // Two votes, or two leaders, in one term.
+        Bug::LoseVoteOnSplit | Bug::ManyHeirs => &[Election, LogMatching, Applied, Linearizable],
         Bug::GiveIdTwice => &[Ranges, Applied, Election, LogMatching],
         // A replica's data are behind what it says to have applied, and it goes on from there.
         Bug::AppliedAhead => &[Applied, Linearizable, Durable],

@@ -26,8 +26,10 @@ const READ_TRIES_MIN: u32 = 4;
 const PEER_PATIENCE: Duration = Duration::from_millis(500);
 /// Routes are asked for at most once in this time.
 const REFRESH_EVERY: Duration = Duration::from_millis(100);
-/// Pause before a guess is made again, about.
-const PAUSE: Duration = Duration::from_millis(40);
+/// Pause before a guess is made again, about: the first is short, since a shard that was just split or moved has a leader
+/// within a few commits, and each is twice the one before, up to the last.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_DOUBLINGS: u32 = 5;
 
 /// Why a data request was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -169,7 +171,7 @@ impl<E: Env> Router<E> {
     /// Does `op` on its key's shard before the deadline of `[limits] request-deadline` is over.
     pub async fn execute(&self, op: Op) -> Result<Answer, Failure> {
         let deadline = self.env.now() + self.deadline;
-        let mut tries = 0;
+        let (mut tries, mut pauses) = (0, 0);
         let mut why = "no route to the key's shard is known yet".to_owned();
         loop {
             let now = self.env.now();
@@ -182,7 +184,9 @@ impl<E: Env> Router<E> {
                 Next::Again(reason) if tries % 4 != 3 => why = reason,
                 Next::Again(reason) | Next::Later(reason) => {
                     why = reason;
-                    let pause = lock(&self.rng).jitter(PAUSE * (1 + tries.min(4))) + planted::leak();
+                    let pause =
+                        lock(&self.rng).jitter(PAUSE_MIN * (1 << PAUSE_DOUBLINGS.min(pauses))) + planted::leak();
+                    pauses += 1;
                     self.env.sleep(pause.min(deadline - self.env.now())).await;
                 }
             }
@@ -228,7 +232,8 @@ impl<E: Env> Router<E> {
         };
         let next = self.try_peer(op, &route, peer, &address, left).await;
         let all_tried = (tries as usize + 1).is_multiple_of(route.shard.peers.len());
-        if matches!(next, Next::Later(_)) && all_tried {
+        let is_guess = !route.shard.range.contains(op.key());
+        if matches!(next, Next::Later(_)) && (all_tried || is_guess) {
             self.refresh().await;
         }
         next
@@ -288,10 +293,11 @@ impl<E: Env> Router<E> {
     }
 
     /// The known leader, or the replicas in turn, over all requests, so that a short deadline is not spent on one that
-    /// is silent again and again; with the address to ask.
+    /// is silent again and again; with the address to ask. Where no shard is known to have the key, one that may have been
+    /// split since knows which does, and says so when it refuses.
     fn guess(&self, key: &[u8]) -> Option<(ShardRoute, Peer, String)> {
         let mut state = lock(&self.state);
-        let route = state.cache.find(key)?.clone();
+        let route = state.cache.find_before(key)?.clone();
         let peer = match route.leader {
             Some(leader) => leader,
             None => {

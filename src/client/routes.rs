@@ -16,8 +16,12 @@ pub struct RouteCache {
 impl RouteCache {
     /// The shard that holds `key`, as far as known.
     pub fn find(&self, key: &[u8]) -> Option<&ShardRoute> {
-        let (_, route) = self.routes.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
-        route.shard.range.contains(key).then_some(route)
+        self.find_before(key).filter(|route| route.shard.range.contains(key))
+    }
+
+    /// Whom to ask for the shard of a key that no known range has: the one before it, which had the key if it was split since.
+    pub fn find_before(&self, key: &[u8]) -> Option<&ShardRoute> {
+        self.routes.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back().map(|(_, route)| route)
     }
 
     /// All routes, by range.
@@ -101,6 +105,9 @@ mod tests {
         assert!(cache.learn(&route(1, "", "m", 2, 5, Some(1))));
         assert!(!cache.learn(&route(1, "", "", 1, 9, Some(1))), "an older range never comes back");
         assert_eq!(cache.find(b"a").unwrap().shard.id, ShardId(1));
+        cache.forget(ShardId(2));
+        assert!(cache.find(b"z").is_none());
+        assert_eq!(cache.find_before(b"z").unwrap().shard.id, ShardId(1), "it had the key before it was split");
     }
 
     #[test]

@@ -56,7 +56,8 @@ impl Store {
     }
 
     /// What a request for a stale range is taught: the shard that it named, the one that holds the key, and those
-    /// between them, which came from the same splits.
+    /// between them, which came from the same splits; those that the batch under way bears as well, since nobody but the
+    /// replicas of their parent can tell of them yet.
     fn siblings(&self, named: Option<&Shard>, key: &[u8]) -> Vec<ShardRoute> {
         let mut range = KeyRange { start: key.to_vec(), end: [key, &[0]].concat() };
         if let Some(named) = named.filter(|named| *named.range.start < *key) {
@@ -64,7 +65,16 @@ impl Store {
         }
         let shards: Vec<_> = self.ranges.overlapping(&range).collect();
         let last = shards.len().saturating_sub(SIBLINGS_MAX);
-        shards[last..].iter().filter_map(|shard| route(self.groups.get(shard)?)).collect()
+        shards[last..].iter().filter_map(|shard| self.route(*shard)).collect()
+    }
+
+    fn route(&self, shard: ShardId) -> Option<ShardRoute> {
+        let born = || {
+            let born = self.opening.get(&shard)?.clone()?;
+            let leader = self.heirs.contains_key(&shard).then(|| born.peer_on(self.id).copied()).flatten();
+            Some(ShardRoute { shard: born, leader, term: 0 })
+        };
+        self.groups.get(&shard).and_then(route).or_else(born)
     }
 
     fn check_limits(&self, op: &Op) -> Result<(), Refusal> {

@@ -4,7 +4,7 @@
 //! Invariants:
 //! - a replica is born only where its id is later than every one that was destroyed here;
 //! - a replica without data is born only where no other replica holds any of its keys: until the split that makes room
-//!   for it is applied here, its messages are dropped, and requests for its vote wait;
+//!   for it is applied here, requests for its vote and what a new leader says first wait, and other messages are dropped;
 //! - a split gives the new replica its data *and* leaves it the vote that it gave before.
 
 use protobuf::Message as _;
@@ -24,6 +24,17 @@ use crate::{
 const HELD_MAX: usize = 8;
 /// Replicas that are not there yet and have messages waiting.
 const UNBORN_MAX: usize = 1024;
+/// Bytes of an append that waits: what a new leader says first is an empty entry. Longer ones are sent again.
+const HELD_APPEND_MAX: usize = 1 << 10;
+
+/// How a replica of a split comes to lead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Claim {
+    /// This store's own proposal was the split, see [`Group::inherit`].
+    Inherit,
+    /// Its parent leads here: it need not wait for a time-out.
+    Campaign,
+}
 
 /// A replica that is to be.
 pub(super) enum Birth {
@@ -68,7 +79,11 @@ impl Store {
     pub(super) fn unborn(&mut self, message: &RaftMessage) {
         let RaftMessage { shard, to, epoch, .. } = *message;
         let has_room = message.range.as_ref().is_some_and(|range| self.has_room(shard, range));
-        match kind(message) {
+        let kind = kind(message);
+        // The first words of a leader, here before the split that bears the replica, or while its batch is written.
+        let is_early = message.message.len() <= HELD_APPEND_MAX && (!has_room || self.opening.contains_key(&shard));
+        match kind {
+            Some(MessageType::MsgAppend) if is_early => self.hold(message.clone()),
             Some(MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot) if has_room => {
                 self.births.push(Birth::Waiting { shard, replica: to.replica, born: epoch.conf_ver });
             }
@@ -104,7 +119,8 @@ impl Store {
     pub(super) fn write_births(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
         for birth in std::mem::take(&mut self.births) {
             let id = birth.shard();
-            if self.groups.contains_key(&id) || self.quarantined.contains_key(&id) || !self.opening.insert(id) {
+            let is_here = self.groups.contains_key(&id) || self.opening.contains_key(&id);
+            if is_here || self.quarantined.contains_key(&id) {
                 continue;
             }
             match birth {
@@ -112,9 +128,11 @@ impl Store {
                     let replica = shard.peer_on(self.id).expect("checked when it was ordered").replica;
                     let peers = shard.peers.clone();
                     self.ranges.set(id, &shard.range);
+                    self.opening.insert(id, Some(shard.clone()));
                     Group::write_first(id, replica, &peers, &KvMachine::empty(shard), batch)?;
                 }
                 Birth::Waiting { replica, born, .. } => {
+                    self.opening.insert(id, None);
                     Group::<KvMachine>::write_uninitialised(id, replica, born, batch);
                 }
             }
@@ -140,6 +158,7 @@ impl Store {
         let is_bad = self.quarantined.contains_key(&shard.id);
         let Some(replica) = here.filter(|id| !self.is_buried(shard.id, *id) && !newer(*id) && !is_bad) else {
             // It was destroyed here before it was born, or is out of service without data: its rows are nobody's.
+            self.heirs.remove(&shard.id);
             self.garbage.add(shard.id, ReplicaId::NONE, shard.range, batch);
             return Ok(());
         };
@@ -149,27 +168,29 @@ impl Store {
         self.dirty.remove(&shard.id);
         self.ranges.set(shard.id, &shard.range);
         Group::write_first(shard.id, replica, &shard.peers, &right, batch)?;
-        self.opening.insert(shard.id);
         if leads {
-            self.heirs.insert(shard.id);
+            let claim = if planted(Bug::ManyHeirs) { Claim::Inherit } else { Claim::Campaign };
+            self.heirs.entry(shard.id).or_insert(claim);
         }
+        self.opening.insert(shard.id, Some(shard));
         Ok(())
     }
 
     /// Opens what the last batch made durable.
     pub(super) fn open_born(&mut self, view: &View) -> Result<(), EngineError> {
-        for shard in std::mem::take(&mut self.opening) {
+        for shard in std::mem::take(&mut self.opening).into_keys() {
             let held = self.held.remove(&shard).unwrap_or_default();
-            let is_heir = self.heirs.remove(&shard);
+            let claim = self.heirs.remove(&shard);
             self.open_group(shard, view)?;
             let Some(replica) = self.groups.get(&shard).map(|group| group.replica()) else { continue };
             for message in held.into_iter().filter(|message| message.to.replica == replica) {
                 self.with_group(shard, |group| group.step(message));
             }
-            // Its parent led here: it needs not wait for a time-out to lead too.
-            if is_heir {
-                self.with_group(shard, |group| group.campaign());
-            }
+            self.with_group(shard, |group| match claim {
+                Some(Claim::Inherit) => group.inherit(),
+                Some(Claim::Campaign) => group.campaign(),
+                None => {}
+            });
         }
         Ok(())
     }

@@ -50,7 +50,7 @@ use crate::{
     engine::{EngineError, Table, View},
     raft::{Group, GroupRow},
     shard::KvMachine,
-    types::{Boot, Epoch, Fact, Instant, KeyRange, ReplicaId, Rng, ShardId, ShardRoute, StoreId},
+    types::{Boot, Epoch, Fact, Instant, KeyRange, ReplicaId, Rng, Shard, ShardId, ShardRoute, StoreId},
     wire::{Op, RaftMessage},
 };
 
@@ -90,12 +90,12 @@ pub struct Store {
     /// Leaders that were removed, and the ticks that they stay to tell the others.
     lingering: BTreeMap<ShardId, usize>,
     births: Vec<births::Birth>,
-    /// Requests for the vote of a replica that is not there yet.
+    /// Messages for replicas that are not there yet, see [`births`].
     held: BTreeMap<ShardId, Vec<RaftMessage>>,
-    /// Replicas that are to campaign when they are opened, since their parent leads here.
-    heirs: BTreeSet<ShardId>,
-    /// Written by the batch under way; opened once it is durable.
-    opening: BTreeSet<ShardId>,
+    /// Replicas of a split that are to lead when they are opened.
+    heirs: BTreeMap<ShardId, births::Claim>,
+    /// Written by the batch under way, with the shard of those that have its data; opened once it is durable.
+    opening: BTreeMap<ShardId, Option<Shard>>,
     /// Groups that may have work.
     dirty: BTreeSet<ShardId>,
     /// Groups whose ready is in the batch under way.
@@ -141,8 +141,8 @@ impl Store {
             lingering: BTreeMap::new(),
             births: Vec::new(),
             held: BTreeMap::new(),
-            heirs: BTreeSet::new(),
-            opening: BTreeSet::new(),
+            heirs: BTreeMap::new(),
+            opening: BTreeMap::new(),
             dirty: BTreeSet::new(),
             turned: Vec::new(),
             waiting: BTreeMap::new(),

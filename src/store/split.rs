@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Send, Store, StoreReady, Ticket, budget::Budget, route};
+use super::{Send, Store, StoreReady, Ticket, births::Claim, budget::Budget, route};
 use crate::{
     engine::{EngineError, Table, View},
     raft::{GroupRow, Outcome},
@@ -40,8 +40,8 @@ enum Stage {
     Preparing(Ids),
     /// Counting what is left of the key; what had changed when the view was taken is to be taken off.
     Counting(Ids, Option<(Scan, Sums)>),
-    /// Waiting for the second command.
-    Splitting,
+    /// Waiting for the second command, which makes this shard.
+    Splitting(ShardId),
 }
 
 struct Job {
@@ -204,7 +204,8 @@ impl Store {
             (Stage::Preparing(ids), Outcome::Applied(Reply::Written)) => {
                 (job.stage, job.since) = (Stage::Counting(ids, None), self.now);
             }
-            (Stage::Splitting, Outcome::Applied(Reply::Changed(_))) => {
+            (Stage::Splitting(new), Outcome::Applied(Reply::Changed(_))) => {
+                self.heirs.insert(new, Claim::Inherit);
                 let ticket = self.splits.jobs.remove(&shard).and_then(|job| job.ticket);
                 let reply = DataReply::Written;
                 self.early.after.extend(ticket.map(|ticket| Send::Reply { ticket, reply }));
@@ -224,7 +225,7 @@ impl Store {
         self.splits.not_before.insert(shard, self.now + PAUSE);
         // A split that was proposed may still be done.
         let reply = match job.stage {
-            Stage::Splitting => DataReply::Unknown("the split was not decided in time".into()),
+            Stage::Splitting(_) => DataReply::Unknown("the split was not decided in time".into()),
             _ => DataReply::Refused(refusal),
         };
         self.early.now.extend(job.ticket.map(|ticket| Send::Reply { ticket, reply }));
@@ -305,7 +306,7 @@ impl Store {
             return Ok(());
         }
         let (left, epoch, (new, replicas)) = (scan.sums.minus(*changed), job.epoch, ids.clone());
-        (job.stage, job.since) = (Stage::Splitting, self.now);
+        (job.stage, job.since) = (Stage::Splitting(new), self.now);
         out.facts.push(Fact::SplitProposed { shard });
         self.propose_split(shard, &Command::Split { epoch, shard: new, replicas, left });
         Ok(())

@@ -7,6 +7,7 @@
 //! - `cut S`, `mend S`: nothing gets to or from that store; `restart S`: opened again from its engine;
 //! - `set S KEY VALUE`, `get S KEY`, `delete S KEY`: a request to that store; `double S KEY VALUE`: a set in two
 //!   copies of one envelope;
+//! - `split S KEY`: a request to that store; Prophet gives the ids 9, and 11, 21 and so on for the replicas;
 //! - `order S learner|voter|remove|again|drop T [conf_ver]`: Prophet wants of the first shard a learner on store T, a
 //!   voter, none; a learner under a new id, or not that one;
 //! - `damage S row|entry|applied|install|snapshot`: on the disk of store S, the first shard's row does not decode, or an
@@ -139,6 +140,7 @@ impl Cluster {
                 self.request(number(1), set(words[2], words[3]), Some(origin), said);
                 self.request(number(1), set(words[2], words[3]), Some(origin), said);
             }
+            "split" => self.request(number(1), Op::Split { key: bytes(words[2]) }, None, said),
             "get" => self.request(number(1), Op::Get { key: bytes(words[2]) }, None, said),
             "delete" => self.request(number(1), Op::Delete { key: bytes(words[2]) }, None, said),
             "order" => {
@@ -316,7 +318,11 @@ impl Cluster {
                 writeln!(said, "  {id} tells {}: {} is removed", to.0, removal.replica).unwrap();
                 self.queue.push((id, to.0, Input::Removed(removal)));
             }
-            Send::AskSplitIds { shard, .. } => writeln!(said, "  {id} asks for ids to split {shard}").unwrap(),
+            Send::AskSplitIds { shard, replicas } => {
+                writeln!(said, "  {id} asks for ids to split {shard}").unwrap();
+                let ids = Some((ShardId(9), (1..=replicas.into()).map(|n| ReplicaId(10 * n + 1)).collect()));
+                self.queue.push((0, id, Input::SplitIds { shard, ids }));
+            }
             Send::ShardBeats(beats) => {
                 for (replica, silent) in beats.iter().flat_map(|beat| &beat.down) {
                     writeln!(said, "  {id} tells Prophet: {replica} has been silent for {silent:?}").unwrap();

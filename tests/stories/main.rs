@@ -52,6 +52,7 @@ stories! {
     a_doubled_request_is_proposed_once
     a_wrong_guess_is_corrected
     a_stale_order_is_void
+    a_split_needs_no_election
     a_voter_that_never_was_is_born_by_a_candidate
     a_leader_that_inherits_its_own_removal_steps_down
     a_damaged_entry_costs_one_replica

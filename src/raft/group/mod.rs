@@ -23,7 +23,7 @@ use raft::{
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{
-    GroupConfig, GroupRow, Machine, MemberChange, Outcome, Refused,
+    FIRST_INDEX, GroupConfig, GroupRow, Machine, MemberChange, Outcome, Refused,
     log::Log,
     pending::{Proposals, Reads, Token},
 };
@@ -200,6 +200,23 @@ impl<M: Machine> Group<M> {
     pub fn campaign(&mut self) {
         // raft-rs refuses only while a membership change is unapplied; the next time-out tries again.
         let _ = self.raft.campaign();
+        self.settle();
+    }
+
+    /// Leads a new group from its first term on, without an election. Only the replica beside the one whose own proposal made
+    /// the group may do so, and only in the life that proposed it: then there is one such replica, so that the first term has
+    /// one leader (Raft, section 5.2), and nobody else can win it, since whoever campaigns does so in a later term. Nothing is
+    /// committed before it. Where a later term was heard of already, it campaigns.
+    pub fn inherit(&mut self) {
+        let is_voter = self.row.voters.contains(&self.row.replica.0);
+        let raft = &mut self.raft.raft;
+        let is_first = raft.term == FIRST_INDEX && raft.vote == 0 && raft.raft_log.last_index() == FIRST_INDEX;
+        if !is_first || !is_voter || raft.state != StateRole::Follower {
+            return self.campaign();
+        }
+        raft.state = StateRole::Candidate;
+        raft.become_leader();
+        raft.bcast_append();
         self.settle();
     }
 
