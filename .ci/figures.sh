@@ -20,10 +20,10 @@ restarted_rss() {
     ctl "$all" settled --calm 10 --wait 300 || fail "not settled after the start"
 }
 
-say "shards of 4 MiB under writes of 16 clients, split meanwhile"
-node_arguments=(--shard-capacity=4194304)
+say "shards of 1 MiB under writes of 16 clients, split meanwhile"
+node_arguments=(--shard-capacity=1048576)
 start_all
-ctl "$all" bench --clients 16 --keys 20000 --value-bytes 1000 --seconds 40 || fail "the bench"
+ctl "$all" bench --clients 16 --keys 20000 --value-bytes 1000 --seconds 30 || fail "the bench"
 stop_all
 empty_folders
 
