@@ -250,6 +250,7 @@ impl World {
     pub fn tell_counters(&self) {
         let tally = self.0.record.observer.tally();
         self.0.record.count("elections", tally.elections);
+        self.0.record.count("leaders that gave up", tally.given_up);
         self.0.record.count("entries applied", tally.applied);
         self.0.record.count("snapshots installed", tally.snapshots);
         self.0.record.count("snapshot chunks", tally.chunks);

@@ -148,7 +148,7 @@ impl Prophet {
 
     fn tick(&mut self) {
         self.ticks += 1;
-        self.group.tick(self.ticks, &BTreeSet::new());
+        self.group.tick(self.now, self.ticks, &BTreeSet::new());
         if self.group.leads() {
             self.promote_members();
             self.refill_ids();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Outcome, Refused};
+use crate::types::Instant;
 
 /// Names a waiting request; chosen by whoever proposes.
 pub type Token = u64;
@@ -57,8 +58,8 @@ impl Proposals {
 pub(super) struct Reads {
     /// Not asked for yet.
     pub queued: Vec<Token>,
-    /// By context: asked, not confirmed.
-    asked: BTreeMap<Vec<u8>, Vec<Token>>,
+    /// By context, the oldest first: when it was asked, and who waits for it to be confirmed.
+    asked: BTreeMap<Vec<u8>, (Instant, Vec<Token>)>,
     /// By read index: confirmed, waiting for that index to be applied.
     confirmed: BTreeMap<u64, Vec<Token>>,
     counter: u64,
@@ -67,21 +68,41 @@ pub(super) struct Reads {
 impl Reads {
     pub fn len(&self) -> usize {
         self.queued.len()
-            + self.asked.values().map(Vec::len).sum::<usize>()
+            + self.asked.values().map(|(_, tokens)| tokens.len()).sum::<usize>()
             + self.confirmed.values().map(Vec::len).sum::<usize>()
     }
 
     /// Takes all queued reads under one context. It is unique (replica, boot, counter) and used once, since raft-rs
-    /// matches late answers by context alone.
-    pub fn ask(&mut self, replica: u64, boot: u64) -> Vec<u8> {
+    /// matches late answers by context alone; and it says when it was asked.
+    pub fn ask(&mut self, replica: u64, boot: u64, now: Instant) -> Vec<u8> {
         self.counter += 1;
-        let context = [replica, boot, self.counter].map(u64::to_be_bytes).concat();
-        self.asked.insert(context.clone(), std::mem::take(&mut self.queued));
+        let context = [replica, boot, self.counter, now.0].map(u64::to_be_bytes).concat();
+        self.asked.insert(context.clone(), (now, std::mem::take(&mut self.queued)));
         context
     }
 
+    /// When a context was asked, if it is one of this life's.
+    pub fn asked_at(replica: u64, boot: u64, context: &[u8]) -> Option<Instant> {
+        let (words, rest) = context.as_chunks::<8>();
+        let words: Vec<_> = words.iter().map(|word| u64::from_be_bytes(*word)).collect();
+        match words[..] {
+            [by, life, _, at] if rest.is_empty() && (by, life) == (replica, boot) => Some(Instant(at)),
+            _ => None,
+        }
+    }
+
+    /// When the oldest question was asked that is not confirmed.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.asked.first_key_value().map(|(_, (at, _))| *at)
+    }
+
+    /// What is asked counts as asked `now`.
+    pub fn count_anew(&mut self, now: Instant) {
+        self.asked.values_mut().for_each(|(at, _)| *at = now);
+    }
+
     pub fn confirm(&mut self, context: &[u8], index: u64) {
-        if let Some(tokens) = self.asked.remove(context) {
+        if let Some((_, tokens)) = self.asked.remove(context).filter(|(_, tokens)| !tokens.is_empty()) {
             self.confirmed.entry(index).or_default().extend(tokens);
         }
     }
@@ -98,7 +119,7 @@ impl Reads {
 
     pub fn give_up(&mut self) -> Vec<Token> {
         let queued = std::mem::take(&mut self.queued).into_iter();
-        let asked = std::mem::take(&mut self.asked).into_values().flatten();
+        let asked = std::mem::take(&mut self.asked).into_values().flat_map(|(_, tokens)| tokens);
         let confirmed = std::mem::take(&mut self.confirmed).into_values().flatten();
         queued.chain(asked).chain(confirmed).collect()
     }

@@ -22,7 +22,7 @@ impl Store {
                 return;
             }
             let was_quiet = group.is_quiet();
-            group.tick(self.watch.ticks, &self.watch.lost);
+            group.tick(now, self.watch.ticks, &self.watch.lost);
             if !was_quiet {
                 self.dirty.insert(shard);
                 self.status.touch(shard);

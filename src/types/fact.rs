@@ -43,6 +43,15 @@ pub enum Fact {
         /// The term that it leads.
         term: u64,
     },
+    /// A leader leads no more, because no round of its heartbeats was answered in time.
+    GaveUp {
+        /// The group.
+        shard: ShardId,
+        /// The replica.
+        replica: ReplicaId,
+        /// The term that it led.
+        term: u64,
+    },
     /// A committed entry was applied.
     Applied {
         /// The group.

@@ -145,6 +145,8 @@ pub struct Tally {
     pub chunks: u64,
     /// Replicas opened, or created.
     pub opened: u64,
+    /// Leaders that stepped down for want of an answered round.
+    pub given_up: u64,
     /// Splits applied, on all replicas together.
     pub splits: u64,
     /// Replicas destroyed.
@@ -293,6 +295,7 @@ impl Inner {
     fn count(&mut self, fact: &Fact) {
         match fact {
             Fact::BecameLeader { .. } => self.tally.elections += 1,
+            Fact::GaveUp { .. } => self.tally.given_up += 1,
             Fact::Applied { .. } => self.tally.applied += 1,
             Fact::Installed { .. } => self.tally.snapshots += 1,
             Fact::Staged { .. } => self.tally.chunks += 1,
@@ -348,6 +351,7 @@ fn worth_telling(fact: &Fact) -> Option<String> {
     match fact {
         Fact::Opened { shard, replica, index, .. } => Some(format!("opened {replica} of {shard} at index {index}")),
         Fact::BecameLeader { shard, replica, term } => Some(format!("{replica} leads {shard} in term {term}")),
+        Fact::GaveUp { shard, replica, term } => Some(format!("{replica} gives {shard} up in term {term}")),
         Fact::Installed { shard, replica, index, .. } => {
             Some(format!("{replica} of {shard} installed a snapshot at index {index}"))
         }

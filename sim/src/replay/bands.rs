@@ -72,7 +72,9 @@ pub fn led(film: &Film, end: u64) -> Vec<Led> {
                 close(&mut leading, now, &|led| led.3 == shard.0 && led.4 < *term);
                 leading.entry(shard.0).or_insert(Led(now, end, *node, shard.0, *term, replica.0));
             }
-            Fact::Destroyed { replica, .. } => close(&mut leading, now, &|led| led.5 == replica.0),
+            Fact::GaveUp { replica, .. } | Fact::Destroyed { replica, .. } => {
+                close(&mut leading, now, &|led| led.5 == replica.0)
+            }
             _ => {}
         }
     }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod quiet;
+mod rounds;
 mod snapshot;
 mod turn;
 
@@ -30,7 +31,7 @@ use super::{
 use crate::{
     engine::{Batch, EngineError, Table, View, group_key},
     planted::{Bug, planted},
-    types::{Boot, Epoch, Fact, Peer, PeerRole, ReplicaId, Rng, ShardId, StoreId},
+    types::{Boot, Epoch, Fact, Instant, Peer, PeerRole, ReplicaId, Rng, ShardId, StoreId},
     wire::{RaftMessage, decode, encode},
 };
 
@@ -100,7 +101,7 @@ pub struct Status {
     pub leader: ReplicaId,
     /// Last applied index.
     pub applied: u64,
-    /// On a leader: replicas that lack no more than the kept log, and have been heard of lately.
+    /// On a leader: replicas that lack no more than the kept log, have been heard of lately, and answer in time.
     pub caught_up: Vec<ReplicaId>,
     /// On a leader: replicas that have not been heard from within an election time-out, and for how long. Counted from
     /// this leader's election at the earliest.
@@ -135,6 +136,12 @@ pub struct Group<M: Machine> {
     ticks: u64,
     /// On a leader: the tick at which each replica was heard last.
     heard_at: BTreeMap<u64, u64>,
+    /// On a leader: how long each replica took for its last answer to a round of heartbeats.
+    rounds: BTreeMap<u64, Duration>,
+    /// When a round was asked for last.
+    round_at: Instant,
+    /// The time of the last tick, if there was one.
+    now: Option<Instant>,
     /// Whether this replica stands still, see [`Self::is_quiet`].
     quiet: bool,
     /// The heartbeats that say so are still to be taken from raft-rs.
@@ -272,6 +279,9 @@ impl<M: Machine> Group<M> {
             snapshot_ticks: BTreeMap::new(),
             ticks: 0,
             heard_at: BTreeMap::new(),
+            rounds: BTreeMap::new(),
+            round_at: Instant::default(),
+            now: None,
             led_at: 0,
             quiet: false,
             quieting: false,
@@ -325,7 +335,7 @@ impl<M: Machine> Group<M> {
                 let progress = raft.prs().get(id).expect("listed just now");
                 let (silent, is_silent) = (self.silence(id), self.is_silent(id));
                 let is_near = progress.matched + self.config.compact_threshold >= last && progress.matched > 0;
-                if id == raft.id || is_near && !is_silent {
+                if id == raft.id || is_near && !is_silent && !self.is_slow(id) {
                     status.caught_up.push(ReplicaId(id));
                 } else if is_silent {
                     status.silent.push((ReplicaId(id), self.config.tick * silent as u32));
@@ -357,7 +367,7 @@ impl<M: Machine> Group<M> {
             return;
         }
         let own = self.raft.raft.id;
-        let others = self.row.voters.iter().filter(|id| **id != own);
+        let others = self.row.voters.iter().filter(|id| **id != own && !self.is_slow(**id));
         let progress = |id: &u64| self.raft.raft.prs().get(*id).filter(|p| p.recent_active).map(|p| p.matched);
         if let Some((_, best)) = others.filter_map(|id| Some((progress(id)?, *id))).max() {
             self.wake();
@@ -367,8 +377,11 @@ impl<M: Machine> Group<M> {
 
     /// The clock advanced by a tick. `ticks` counts those of the store, since a quiet group misses some;
     /// `lost` are stores that are not heard of.
-    pub fn tick(&mut self, ticks: u64, lost: &BTreeSet<StoreId>) {
+    pub fn tick(&mut self, now: Instant, ticks: u64, lost: &BTreeSet<StoreId>) {
         self.ticks = ticks;
+        if self.now.replace(now).is_none() {
+            self.reads.count_anew(now);
+        }
         if self.quiet {
             return;
         }
@@ -379,6 +392,7 @@ impl<M: Machine> Group<M> {
             self.led_at = self.ticks;
         }
         self.retry_snapshots();
+        self.count_rounds();
         self.settle();
         self.may_go_quiet(lost);
     }
@@ -398,6 +412,7 @@ impl<M: Machine> Group<M> {
             MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse => self.tick_again(),
             _ => self.wake(),
         }
+        self.measure_round(&inner);
         // An error means that raft-rs has no use for the message (from a replica that is no member, say).
         let _ = self.raft.step(inner);
         if let Some(last) = message.quiet.filter(|_| kind == MessageType::MsgHeartbeat) {

@@ -32,6 +32,7 @@ impl<M: Machine> Group<M> {
         let (ticks, absent) = (self.ticks, &self.absent);
         self.heard_at.iter_mut().filter(|(id, _)| !absent.contains(id)).for_each(|(_, at)| *at = ticks);
         self.quiet = false;
+        self.reads.count_anew(self.now());
         if self.leads() {
             self.raft.raft.election_elapsed = 0;
         }
@@ -76,7 +77,7 @@ impl<M: Machine> Group<M> {
             let is_voter = self.row.voters.contains(id);
             voters += usize::from(is_voter);
             let is_absent = absent.contains(id) && !self.never_reached(ReplicaId(*id));
-            let is_complete = progress.matched == last && !is_absent && !self.is_silent(*id);
+            let is_complete = progress.matched == last && !is_absent && !self.is_silent(*id) && !self.is_slow(*id);
             if !is_complete && !is_absent {
                 return false;
             }
@@ -101,6 +102,7 @@ impl<M: Machine> Group<M> {
     pub(super) fn count_silence_anew(&mut self) {
         let members: BTreeSet<u64> = self.raft.raft.prs().iter().map(|(id, _)| *id).collect();
         self.heard_at.retain(|id, _| members.contains(id));
+        self.rounds.retain(|id, _| members.contains(id));
         for id in members {
             self.heard_at.entry(id).or_insert(self.ticks);
         }

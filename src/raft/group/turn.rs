@@ -117,6 +117,7 @@ impl<M: Machine> Group<M> {
         self.seen = seen;
         self.led_at = self.ticks;
         self.election_ticks = draw(&mut self.rng, self.config.election_ticks);
+        self.rounds.clear();
         self.proposals.give_up(&mut self.early.outcomes);
         self.early.refused_reads.extend(self.reads.give_up());
         if self.leads() {
@@ -158,8 +159,7 @@ impl<M: Machine> Group<M> {
             self.early.reads.extend(queued);
         }
         if self.may_ask() {
-            let context = self.reads.ask(self.row.replica.0, self.boot.0);
-            self.raft.read_index(context);
+            self.ask_round();
         }
     }
 
