@@ -263,7 +263,15 @@ fn a_new_leader_orders_nothing_before_it_heard_of_the_cluster() {
     let own = shard.peers[0].replica;
     prophet.beat(first, 10, 1).unwrap();
     assert!(prophet.shard_beat(&shard, &[own]).is_empty());
+    let drain = ProphetRequest::Admin(AdminRequest::Drain(first));
+    let ProphetReply::Later(why) = prophet.ask(10, drain.clone()) else { panic!() };
+    assert!(
+        why.contains("new and waits for heartbeats"),
+        "nothing is refused for good for what it has not heard: {why}"
+    );
     prophet.wait(31);
+    let ProphetReply::Refused(why) = prophet.ask(10, drain) else { panic!() };
+    assert!(why.contains("stores would be left in use"), "{why}");
     prophet.beat(first, 10, 1).unwrap();
     assert!(prophet.shard_beat(&shard, &[own]).is_empty(), "the only other store was not heard of: no place");
     prophet.beat(second, 20, 1).unwrap();
@@ -284,6 +292,9 @@ fn a_silent_store_is_down_and_comes_back() {
         prophet.beat(first, 10, 1).unwrap();
     }
     assert_eq!((state(&mut prophet, first), state(&mut prophet, second)), (StoreState::Up, StoreState::Down));
+    let ProphetReply::Operators { decisions, .. } = prophet.ask(10, ProphetRequest::Operators) else { panic!() };
+    let what = &decisions.first().expect("one was made").what;
+    assert!(what.contains(&format!("{second} is down: silent for")), "{what}");
     prophet.restart();
     assert_eq!(state(&mut prophet, second), StoreState::Down, "it is a replicated decision");
     prophet.beat(second, 20, 2).unwrap();
@@ -531,7 +542,14 @@ fn why_a_shard_is_not_moved_is_explained() {
     let all: Vec<_> = left.peers.iter().map(|peer| peer.replica).collect();
     prophet.shard_beat(&left, &all);
     let said = explain(&mut prophet, &left);
-    assert!(said.contains("nothing would be more even or further apart"), "{said}");
+    assert!(said.contains("its leadership, as far as balance goes: store-"), "{said}");
+    assert!(said.contains("leads 0 shards, and is next to lead this one unless another comes first"), "{said}");
+    assert!(said.contains("its replica, as far as balance goes: it has a replica on each store in use"), "{said}");
+    let mut right = right;
+    right.peers.swap(0, 1);
+    prophet.shard_beat(&right, &[]);
+    let said = explain(&mut prophet, &left);
+    assert!(said.contains("leads 1 shards, store-") && said.contains("and they may differ by 1.0"), "{said}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::{
     client::{Answer, Failure},
     env::Env,
     types::{KeyRange, ShardId, StoreId},
-    wire::{AdminRequest, OperatorInfo, ProphetReply, ProphetRequest},
+    wire::{AdminRequest, Decision, OperatorInfo, ProphetReply, ProphetRequest},
 };
 
 /// Rows of one answer to a scan, if nobody says how many.
@@ -159,14 +159,15 @@ pub(super) async fn admin<E: Env>(api: Arc<Api<E>>, body: Body) -> Response {
 struct Operators {
     running: Vec<OperatorInfo>,
     recent: Vec<OperatorInfo>,
+    decisions: Vec<Decision>,
     total: u64,
 }
 
-/// `GET /operators`: under way, and ended lately.
+/// `GET /operators`: under way, and ended lately; and what was decided about stores.
 pub(super) async fn operators<E: Env>(api: Arc<Api<E>>) -> Response {
     match api.router.ask_prophet_for(ProphetRequest::Operators).await {
-        Ok(ProphetReply::Operators { running, recent, total }) => {
-            json(StatusCode::OK, &Operators { running, recent, total })
+        Ok(ProphetReply::Operators { running, recent, decisions, total }) => {
+            json(StatusCode::OK, &Operators { running, recent, decisions, total })
         }
         Ok(_) => refused(&Failure::NotNow("Prophet answered something else".into())),
         Err(failure) => refused(&failure),

@@ -16,6 +16,10 @@ use crate::{
 impl Prophet {
     /// `None` if the answer comes once it is decided.
     pub(super) fn admin(&mut self, ticket: Ticket, request: AdminRequest) -> Option<ProphetReply> {
+        if !self.has_heard_enough() {
+            // It would refuse for good what only it does not know yet.
+            return Some(ProphetReply::Later("Prophet's leader is new and waits for heartbeats".into()));
+        }
         let done = match request {
             AdminRequest::TransferLeader(shard, store) => self.transfer_leader(shard, store),
             AdminRequest::AddReplica(shard, store) => self.add_replica(shard, store),
@@ -27,7 +31,7 @@ impl Prophet {
         match done {
             Ok(None) => Some(ProphetReply::Accepted),
             Ok(Some((store, state))) => {
-                self.tell(format!("{store} is to be {}", state.name()));
+                self.decide(format!("{store} is to be {}: an operator wants it", state.name()));
                 let taken = self.propose(Waiting::Admin(ticket), &Command::SetStoreState { store, state });
                 (!taken).then(|| ProphetReply::Later("Prophet takes no proposals just now".into()))
             }
@@ -137,16 +141,19 @@ impl Prophet {
     }
 
     /// Why the shard is not being moved to somewhere better.
-    fn why_still(&self, cluster: &Cluster, beat: &ShardBeat) -> String {
+    fn why_still(&self, cluster: &Cluster, beat: &ShardBeat) -> Vec<String> {
         if let Some(why) = scheduler::unrest(cluster, beat) {
-            return format!("it is not moved for balance or location: {why}");
+            return vec![format!("it is not moved for balance or location: {why}")];
         }
-        for (what, kind) in [("leadership", Kind::BalanceLeaders), ("replica", Kind::BalanceShards)] {
-            if let Some(limit) = self.limit_reached(kind) {
-                return format!("no {what} is moved for balance: {limit} operators are under way");
-            }
-        }
-        "it may be moved; as the stores are, nothing would be more even or further apart by moving it".into()
+        let told = [
+            ("leadership", Kind::BalanceLeaders, scheduler::leaders::why_still(cluster, beat)),
+            ("replica", Kind::BalanceShards, scheduler::shards::why_still(cluster, beat)),
+        ];
+        let told = told.into_iter().map(|(what, kind, why)| match self.limit_reached(kind) {
+            Some(limit) => format!("no {what} is moved for balance: {limit} operators are under way"),
+            None => format!("its {what}, as far as balance goes: {why}"),
+        });
+        told.collect()
     }
 
     /// Why the shard is as it is.
@@ -168,7 +175,7 @@ impl Prophet {
         if !self.has_heard_enough() {
             said.push("Prophet's leader is new and waits for heartbeats".into());
         }
-        said.push(self.why_still(&cluster, beat));
+        said.extend(self.why_still(&cluster, beat));
         for store in cluster.stores.keys() {
             let score = cluster.score(*store);
             said.push(match cluster.unfit(&beat.route.shard, *store) {

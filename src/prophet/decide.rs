@@ -16,6 +16,8 @@ use crate::{
 
 /// Part of the stores and shards that a new leader wants to have heard of before it moves anything.
 const HEARD_ENOUGH: f64 = 0.8;
+/// Decisions about stores that are remembered.
+const DECISIONS_MAX: usize = 64;
 
 impl Prophet {
     pub(super) fn look(&self) -> Option<Cluster<'_>> {
@@ -128,6 +130,13 @@ impl Prophet {
         Ok(())
     }
 
+    /// A decision about a store: told, and remembered for people.
+    pub(super) fn decide(&mut self, decision: String) {
+        self.view.decisions.push_front((self.now, decision.clone()));
+        self.view.decisions.truncate(DECISIONS_MAX);
+        self.tell(decision);
+    }
+
     pub(super) fn tell(&mut self, decision: String) {
         tracing::debug!(decision);
         self.early.facts.push(Fact::Decision(decision));
@@ -207,7 +216,7 @@ impl Prophet {
                     let led_for = self.now.since(self.view.since);
                     self.early.facts.push(Fact::HeldDown { store, led_for });
                 }
-                self.tell(format!("{store} is {}: silent for {silence:.1?}", state.name()));
+                self.decide(format!("{store} is {}: silent for {silence:.1?}", state.name()));
             }
         }
     }

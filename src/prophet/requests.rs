@@ -5,8 +5,8 @@ use crate::{
     planted::{Bug, planted},
     types::{Epoch, NodeToken, ReplicaId, Shard, ShardId, ShardRoute, StoreId},
     wire::{
-        MembershipAsk, ProphetReply, ProphetRequest, Removal, ShardBeat, ShardOrder, StoreBeat, StoreInfo, StoreOrders,
-        StoreState,
+        Decision, MembershipAsk, ProphetReply, ProphetRequest, Removal, ShardBeat, ShardOrder, StoreBeat, StoreInfo,
+        StoreOrders, StoreState,
     },
 };
 
@@ -35,7 +35,13 @@ impl Prophet {
                 },
                 ProphetRequest::Operators => {
                     let (running, recent) = self.view.operators.describe(self.now);
-                    ProphetReply::Operators { running, recent, total: self.view.operators.begun() }
+                    let decisions = self.view.decisions.iter();
+                    let decisions = decisions.map(|(at, what)| Decision {
+                        what: what.clone(),
+                        age_ms: self.now.since(*at).as_millis() as u64,
+                    });
+                    let (decisions, total) = (decisions.collect(), self.view.operators.begun());
+                    ProphetReply::Operators { running, recent, decisions, total }
                 }
                 ProphetRequest::Explain(shard) => match self.explain(shard) {
                     Ok(said) => ProphetReply::Explained(said),

@@ -1,6 +1,9 @@
 //! What Prophet's leader knows of the living cluster: only what it heard itself, since it leads.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use super::operator::Operators;
 use crate::{
@@ -46,6 +49,8 @@ pub struct ClusterView {
     pub operators: Operators,
     /// Why nothing is done about a shard that is not as it should be.
     pub blocked: BTreeMap<ShardId, String>,
+    /// What was decided about stores and when, the latest first.
+    pub decisions: VecDeque<(Instant, String)>,
     loads: BTreeMap<StoreId, Load>,
 }
 

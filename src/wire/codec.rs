@@ -3,7 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version of everything that is encoded here. Raised by every change of a wire or disk type.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 /// Bytes that are not ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

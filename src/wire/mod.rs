@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 pub use codec::{CodecError, VERSION, decode, encode};
 pub use data::{DataReply, DataRequest, Op, Refusal, Value};
 pub use prophet::{
-    AdminRequest, JoinReply, JoinRequest, MemberInfo, MembershipAsk, OperatorInfo, ProphetReply, ProphetRequest,
-    ShardBeat, ShardOrder, ShardStep, StoreBeat, StoreInfo, StoreOrders, StoreState,
+    AdminRequest, Decision, JoinReply, JoinRequest, MemberInfo, MembershipAsk, OperatorInfo, ProphetReply,
+    ProphetRequest, ShardBeat, ShardOrder, ShardStep, StoreBeat, StoreInfo, StoreOrders, StoreState,
 };
 pub use snapshot::{SnapshotAck, SnapshotChunk, SnapshotId, SnapshotRow, SnapshotState};
 

@@ -197,6 +197,8 @@ pub enum ProphetReply {
         running: Vec<OperatorInfo>,
         /// Ended, the latest first.
         recent: Vec<OperatorInfo>,
+        /// About stores, the latest first.
+        decisions: Vec<Decision>,
         /// How many this leader has begun since it leads.
         total: u64,
     },
@@ -286,6 +288,15 @@ pub struct OperatorInfo {
     /// How it ended; empty while it runs.
     pub outcome: String,
     /// Milliseconds since it was decided, or since it ended.
+    pub age_ms: u64,
+}
+
+/// What Prophet decided about a store, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The store, what it is now, and why.
+    pub what: String,
+    /// Milliseconds since then.
     pub age_ms: u64,
 }
 

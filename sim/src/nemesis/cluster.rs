@@ -16,8 +16,11 @@ use crate::{
     workload::Ground,
 };
 
-/// How long until a drain that could not be ended is ended again.
+/// How long until an operator asks again who was told that it cannot be now.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// How often an operator asks then.
+const NOT_NOW_MAX: u32 = 4;
 
 /// Stores that an operator has drained, and did not undrain yet.
 #[derive(Clone, Default)]
@@ -56,8 +59,14 @@ fn somebody(world: &impl Ground, number: u64) -> Option<usize> {
 }
 
 async fn post(world: &impl Ground, number: u64, path: &'static str, body: String) -> bool {
-    let Some(node) = somebody(world, number) else { return false };
-    probe::post(world, node, path, body).await.is_ok_and(|status| status == 200)
+    for _ in 0..NOT_NOW_MAX {
+        let Some(node) = somebody(world, number) else { return false };
+        match probe::post(world, node, path, body.clone()).await {
+            Ok(503) => world.sleep(AGAIN).await,
+            answer => return answer.is_ok_and(|status| status == 200),
+        }
+    }
+    false
 }
 
 /// Splits the shard of a key there.

@@ -75,6 +75,11 @@ impl<E: Env> Asker<'_, E> {
             let began = self.env.now();
             match ask(self.env, self.nodes, "POST", "/operators", body.as_bytes()).await {
                 Ok(Answer { status: 200, .. }) => {}
+                // Not now: Prophet has no leader, or one that does not know enough yet.
+                Ok(Answer { status: 503, .. }) if began < deadline => {
+                    self.env.sleep(PAUSE).await;
+                    continue;
+                }
                 Ok(Answer { status, body }) => return refused(&reason(status, &body)),
                 // Each of these commands may be given twice, so whether it arrived is seen from what follows.
                 Err(error) => eprintln!("matrixkv: {error}; looking whether it was decided"),

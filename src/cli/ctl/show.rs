@@ -89,6 +89,10 @@ pub(super) fn operators(body: &[u8]) -> End {
         ]);
     }
     println!("{table}");
+    for decision in list(&answer["decisions"]) {
+        let ago = decision["age_ms"].as_u64().unwrap_or_default() as f64 / 1000.0;
+        println!("{ago:.1} s ago: {}", text(&decision["what"]));
+    }
     End::Done
 }
 

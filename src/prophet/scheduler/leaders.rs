@@ -12,8 +12,7 @@ use crate::{
 /// The next leadership that should move.
 pub fn schedule(cluster: &Cluster) -> Option<(ShardId, Wish)> {
     let counts = counts(cluster);
-    let average = counts.values().sum::<f64>() / counts.len().max(1) as f64;
-    let gap = (average * TOLERANCE).max(1.0);
+    let gap = gap(&counts);
     let mut givers: Vec<_> = counts.iter().map(|(store, count)| (*store, *count)).collect();
     givers.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     for (giver, many) in givers {
@@ -30,6 +29,34 @@ pub fn schedule(cluster: &Cluster) -> Option<(ShardId, Wish)> {
         }
     }
     None
+}
+
+/// Leaderships by which stores may differ.
+fn gap(counts: &BTreeMap<StoreId, f64>) -> f64 {
+    let average = counts.values().sum::<f64>() / counts.len().max(1) as f64;
+    (average * TOLERANCE).max(1.0)
+}
+
+/// Why the shard's leadership stays where it is.
+pub fn why_still(cluster: &Cluster, beat: &ShardBeat) -> String {
+    let counts = counts(cluster);
+    let gap = gap(&counts);
+    let Some(leader) = beat.route.leader else { return "nobody leads it".into() };
+    let Some(many) = counts.get(&leader.store) else { return format!("{} is not in use", leader.store) };
+    let others = beat.route.shard.voters().filter(|peer| peer.store != leader.store);
+    let told = others.map(|peer| match counts.get(&peer.store) {
+        None => format!("{} is not in use", peer.store),
+        Some(few) if many - few <= gap => {
+            format!("{} leads {many} shards, {} leads {few}, and they may differ by {gap:.1}", leader.store, peer.store)
+        }
+        Some(_) if !beat.caught_up.contains(&peer.replica) => {
+            format!("the replica on {} has not caught up, or answers too late", peer.store)
+        }
+        Some(few) => {
+            format!("{} leads {few} shards, and is next to lead this one unless another comes first", peer.store)
+        }
+    });
+    told.collect::<Vec<_>>().join("; ")
 }
 
 /// Leaderships of the stores in use; those that are on their way count where they go.
