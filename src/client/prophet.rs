@@ -54,6 +54,7 @@ impl<E: Env> ProphetClient<E> {
             candidates = self.discover().await?;
         }
         let mut hops = 0;
+        let led = self.leader.lock().expect("no holder panics").clone();
         while let Some(address) = candidates.first().cloned() {
             candidates.remove(0);
             hops += 1;
@@ -73,8 +74,16 @@ impl<E: Env> ProphetClient<E> {
                     return Ok(reply);
                 }
                 Ok(_) => why = format!("{address} answered something else"),
-                Err(CallError::NotSent) => why = format!("Prophet at {address} cannot be reached"),
-                Err(CallError::Lost) => why = format!("Prophet at {address} does not answer"),
+                Err(error) => {
+                    // Whoever asks next may have no time for finding out that it is silent.
+                    if led.as_ref() == Some(&address) {
+                        self.remember(None);
+                    }
+                    why = match error {
+                        CallError::NotSent => format!("Prophet at {address} cannot be reached"),
+                        CallError::Lost => format!("Prophet at {address} does not answer"),
+                    };
+                }
             }
         }
         self.remember(None);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{Book, CallError, ProphetClient, RouteCache, Rpc};
 use crate::{
-    env::{Channel, Env},
+    env::{Channel, Env, within},
     planted::{self, Bug, planted},
     types::{ClusterId, Instant, KeyRange, Peer, ReplicaId, Rng, ShardId, ShardRoute, StoreId},
     wire::{
@@ -22,6 +22,8 @@ use crate::{
 /// How long a read waits for one store before it asks another one: this, and no more than that part of the deadline.
 const READ_PATIENCE: Duration = Duration::from_millis(1000);
 const READ_TRIES_MIN: u32 = 4;
+/// How long Prophet is waited for before peers are asked for their routes: one silent member, and the next one's answer.
+const PROPHET_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a peer is waited for that was asked for its routes.
 const PEER_PATIENCE: Duration = Duration::from_millis(500);
 /// Routes are asked for at most once in this time.
@@ -100,6 +102,8 @@ struct State {
     turn: usize,
     /// When routes were last asked for.
     refreshed: Option<Instant>,
+    /// Whether they are being asked for.
+    refreshing: bool,
 }
 
 /// The router of a node. Cheap to clone.
@@ -227,14 +231,14 @@ impl<E: Env> Router<E> {
     /// (its replicas moved while nobody asked this node), so once they were all tried it is asked for again.
     async fn attempt(&self, op: &Op, tries: u32, left: Duration) -> Next {
         let Some((route, peer, address)) = self.guess(op.key()) else {
-            self.refresh().await;
+            self.refresh();
             return Next::Later("no route to the key's shard is known".into());
         };
         let next = self.try_peer(op, &route, peer, &address, left).await;
         let all_tried = (tries as usize + 1).is_multiple_of(route.shard.peers.len());
         let is_guess = !route.shard.range.contains(op.key());
         if matches!(next, Next::Later(_)) && (all_tried || is_guess) {
-            self.refresh().await;
+            self.refresh();
         }
         next
     }
@@ -311,10 +315,21 @@ impl<E: Env> Router<E> {
         Some((route, peer, address))
     }
 
-    /// Asks Prophet for all routes; if it is away, the other stores for theirs. Requests that wait for the same news
-    /// ask once.
-    async fn refresh(&self) {
-        if !self.may_refresh() || self.ask_prophet().await.is_some() {
+    /// Has routes asked for, once for all requests that wait for the same news. They do not wait for it but try again after
+    /// a pause: whoever is asked may be silent for longer than they have time.
+    fn refresh(&self) {
+        if self.may_refresh() {
+            let router = self.clone();
+            self.env.spawn("routes", async move {
+                router.ask_around().await;
+                lock(&router.state).refreshing = false;
+            });
+        }
+    }
+
+    /// Asks Prophet for all routes; if it is away, the other stores for theirs, until one knows something new.
+    async fn ask_around(&self) {
+        if within(&self.env, PROPHET_PATIENCE, self.ask_prophet()).await.flatten().is_some() {
             return;
         }
         let own = lock(&self.state).store;
@@ -326,8 +341,9 @@ impl<E: Env> Router<E> {
             let answer = self.rpc.call(Channel::Client, &address, Request::Routes, PEER_PATIENCE).await;
             if let Ok(Response::Routes { routes, stores }) = answer {
                 lock(&self.book).learn(stores, Vec::new());
-                self.learn(&routes);
-                return;
+                if self.learn(&routes) {
+                    return;
+                }
             }
         }
     }
@@ -335,9 +351,9 @@ impl<E: Env> Router<E> {
     fn may_refresh(&self) -> bool {
         let now = self.env.now();
         let mut state = lock(&self.state);
-        let may = state.refreshed.is_none_or(|before| now.since(before) >= REFRESH_EVERY);
+        let may = !state.refreshing && state.refreshed.is_none_or(|before| now.since(before) >= REFRESH_EVERY);
         if may {
-            state.refreshed = Some(now);
+            (state.refreshed, state.refreshing) = (Some(now), true);
         }
         may
     }
@@ -363,12 +379,10 @@ impl<E: Env> Router<E> {
         lock(&self.state).prophet_heard = Some(self.env.now());
     }
 
-    /// Routes were heard of.
-    pub fn learn(&self, routes: &[ShardRoute]) {
+    /// Routes were heard of. Whether one of them is newer than what was known.
+    pub fn learn(&self, routes: &[ShardRoute]) -> bool {
         let mut state = lock(&self.state);
-        for route in routes {
-            state.cache.learn(route);
-        }
+        routes.iter().filter(|route| state.cache.learn(route)).count() > 0
     }
 
     /// This node has a store now.
@@ -445,7 +459,7 @@ impl<E: Env> Router<E> {
     pub async fn ready(&self) -> Result<(), String> {
         // A store without replicas hears of no routes until it asks.
         if lock(&self.state).cache.is_empty() {
-            self.refresh().await;
+            self.refresh();
         }
         let state = lock(&self.state);
         if state.store.is_none() {
