@@ -109,6 +109,8 @@ pub(super) struct Splits {
     tokens: BTreeMap<u64, ShardId>,
     /// Shards that could not be split, and when they are looked at again.
     not_before: BTreeMap<ShardId, Instant>,
+    /// Shards that had one key when their rows added up to this: they are looked at again when they add up to something else.
+    single: BTreeMap<ShardId, Sums>,
 }
 
 impl Splits {
@@ -137,7 +139,8 @@ impl Store {
             let Some(machine) = group.machine().filter(|machine| machine.bytes() > self.config.shard_capacity) else {
                 continue;
             };
-            let waits = self.splits.jobs.contains_key(shard) || self.splits.not_before.contains_key(shard);
+            let is_single = self.splits.single.get(shard) == Some(&machine.sums());
+            let waits = is_single || self.splits.jobs.contains_key(shard) || self.splits.not_before.contains_key(shard);
             if !group.leads() || waits || machine.shard().peer(group.replica()).is_none() {
                 continue;
             }
@@ -272,6 +275,7 @@ impl Store {
         match scan.read(budget, |scan| scan.keys > 0 && scan.sums.bytes >= half)? {
             Progress::More => return Ok(()),
             Progress::Over if scan.keys < 2 => {
+                self.splits.single.insert(shard, scan.sums);
                 self.end_split(shard, Refusal::Unavailable(format!("{shard} has one key and cannot be split")));
                 return Ok(());
             }
@@ -314,6 +318,7 @@ impl Store {
 
     /// The replica is no more, or was stopped.
     pub(super) fn forget_split(&mut self, shard: ShardId) {
+        self.splits.single.remove(&shard);
         self.end_split(shard, Refusal::Unavailable(format!("the replica of {shard} is gone")));
     }
 }
