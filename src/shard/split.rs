@@ -73,3 +73,51 @@ impl KvMachine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> KvMachine {
+        let range = KeyRange { start: b"b".to_vec(), end: b"d\xff".to_vec() };
+        let epoch = Epoch { conf_ver: 1, version: 4 };
+        KvMachine::new(Shard { id: ShardId(1), range, epoch, peers: Vec::new() }, Sums::default())
+    }
+
+    #[test]
+    fn only_a_key_inside_splits_and_it_may_be_of_any_bytes() {
+        let prepare = |version, key: &'static [u8]| {
+            let mut machine = machine();
+            let reply = machine.prepare_split(version, Bytes::from_static(key), ShardId(2));
+            assert_eq!(reply == Reply::Written, machine.preparation.is_some());
+            machine.preparation.is_some()
+        };
+        for inside in [&b"b\0"[..], b"b\xff\xff", b"c", b"d\xfe\xff", "d\u{20ac}".as_bytes()] {
+            assert!(prepare(4, inside), "{inside:?}");
+            assert!(!prepare(3, inside) && !prepare(5, inside), "{inside:?} on another range");
+        }
+        for outside in [&b""[..], b"\0", b"a\xff", b"b", b"d\xff", b"d\xff\0", b"e"] {
+            assert!(!prepare(4, outside), "{outside:?}");
+        }
+    }
+
+    #[test]
+    fn both_halves_meet_at_the_key() {
+        let mut machine = machine();
+        machine.prepare_split(4, Bytes::from_static(b"c\xff"), ShardId(2));
+        let epoch = machine.shard.epoch;
+        assert!(matches!(machine.split(epoch, ShardId(3), &[], Sums::default()), Ok(Reply::Void(_))), "another job's");
+        assert!(matches!(machine.split(epoch, ShardId(2), &[], Sums::default()), Ok(Reply::Changed(_))));
+        let [Event::Split { left, right }] = &machine.events[..] else { panic!() };
+        let right = &right.shard;
+        assert_eq!(
+            (&left.range.end, &right.range.start, &right.range.end),
+            (&b"c\xff".to_vec(), &b"c\xff".to_vec(), &b"d\xff".to_vec())
+        );
+        assert_eq!((left.epoch.version, right.epoch.version), (5, 5));
+        assert!(
+            matches!(machine.split(epoch, ShardId(2), &[], Sums::default()), Ok(Reply::Void(_))),
+            "it is done once"
+        );
+    }
+}

@@ -82,3 +82,32 @@ pub enum SnapshotState {
     /// It takes no chunk of this snapshot: it has lost the earlier ones, or has no room for the keys just now.
     Refused,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Epoch, PeerRole, ReplicaId, StoreId};
+
+    #[test]
+    fn rows_that_are_not_what_was_sent_are_refused() {
+        let peer = Peer { replica: ReplicaId(1), store: StoreId(1), role: PeerRole::Voter };
+        let head = RaftMessage {
+            shard: ShardId(1),
+            from: peer,
+            to: peer,
+            epoch: Epoch::NONE,
+            range: None,
+            quiet: None,
+            message: Bytes::new(),
+        };
+        let rows = vec![(b"key\xff".to_vec(), Bytes::from_static(b"value")), (vec![0], Bytes::new())];
+        let sent = SnapshotChunk::new(SnapshotId { boot: Boot(1), number: 1 }, 0, true, head, &rows);
+        assert_eq!(sent.rows(), Ok(rows));
+        for bit in 0..sent.rows.len() * 8 {
+            let mut bytes = sent.rows.to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let arrived = SnapshotChunk { rows: bytes.into(), ..sent.clone() };
+            assert!(arrived.rows().is_err(), "bit {bit}");
+        }
+    }
+}
