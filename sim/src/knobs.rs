@@ -310,10 +310,14 @@ impl Knobs {
     /// In how many lanes processes are counted: each client takes its own number, and after an unknown outcome the next one
     /// so many further on.
     pub fn lanes(&self) -> usize {
-        match self.workloads.iter().map(|workload| workload.clients()).sum() {
-            0 => self.clients + 1,
-            beside => self.clients + READERS + 1 + beside,
-        }
+        self.prober() + 1
+    }
+
+    /// The number of the client that asks while a minority is ill: behind those of the registers, the last readers, the watcher
+    /// and the other workloads.
+    pub fn prober(&self) -> usize {
+        let beside: usize = self.workloads.iter().map(|workload| workload.clients()).sum();
+        self.clients + READERS + 1 + beside
     }
 
     /// Whether what clients write may outgrow a shard.

@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     plan::Profile,
-    run::{Counters, Options, Report, Verdict, run},
+    run::{Counters, ILL, Options, Report, Verdict, run},
 };
 
 /// From how many seeds on every kind of fault must have happened.
@@ -116,6 +116,9 @@ impl Sums {
         if self.seeds >= SEEDS_TO_JUDGE {
             let never = profile.kinds().filter(|kind| self.counters.faults(*kind) == 0);
             complaints.extend(never.map(|kind| format!("the fault {kind} never happened")));
+            if profile.liveness() > 0.0 && self.counters.get(ILL) == 0 {
+                complaints.push("no minority ever fell ill".into());
+            }
         }
         let (done, all) = self.counters.operations();
         if done * 2 < all {
@@ -201,11 +204,12 @@ mod tests {
         for kind in Kind::ALL {
             sums.counters.fault(*kind);
         }
+        sums.counters.add(ILL, 1);
         sums.counters.add(DONE, 10);
         sums.counters.add(REFUSED, 10);
         assert!(sums.complaints(&Profile::all()).is_empty());
         sums.counters.add(REFUSED, 1);
         assert_eq!(sums.complaints(&Profile::all()), ["only 10 of 21 operations were done"]);
-        assert_eq!(Sums { seeds: 100, ..Sums::default() }.complaints(&Profile::all()).len(), Kind::ALL.len());
+        assert_eq!(Sums { seeds: 100, ..Sums::default() }.complaints(&Profile::all()).len(), Kind::ALL.len() + 1);
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     check::{Invariant, converge},
     knobs::Knobs,
     plan::{Plan, Target},
-    run::{End, Filmed, Report, demand_whole, judge, read_all, start_all},
+    run::{End, Filmed, Report, demand_service, demand_whole, judge, read_all, start_all, wait_for_illness},
     workload,
 };
 
@@ -70,8 +70,18 @@ async fn course(cluster: &Cluster, options: &Options) -> Result<Report, String> 
     println!("{} nodes in {}", knobs.nodes, options.folder.display());
     cluster.begin()?;
     let clients = start_all(cluster, workload::clients(cluster, plan));
-    let nemesis = nemesis::unleash(cluster, plan);
+    let mut nemesis = nemesis::unleash(cluster, plan.faults_of(false), Duration::ZERO);
     let beside = start_all(cluster, workload::clients_beside(cluster, plan));
+    if let Some(liveness) = &plan.liveness {
+        cluster.sleep_until(liveness.from).await;
+        nemesis::heal(cluster, nemesis).await;
+        println!("all is healed after {:?}, and {:?} fall ill once it is whole", liveness.from, liveness.ill);
+        let ill = wait_for_illness(cluster, plan, liveness).await;
+        nemesis = nemesis::unleash(cluster, plan.faults_of(true).filter(|_| ill), cluster.since() - liveness.from);
+        if ill {
+            demand_service(cluster, liveness).await;
+        }
+    }
     cluster.sleep_until(plan.heal_at).await;
     nemesis::heal(cluster, nemesis).await;
     println!("all is healed after {:?}", plan.heal_at);

@@ -11,7 +11,7 @@ use crate::{
         Network, Struck,
         cluster::{self as operators, Drained},
     },
-    plan::{Fault, Kind, Plan, Target, Timed},
+    plan::{Fault, Kind, Target, Timed},
     workload::Ground,
 };
 
@@ -24,15 +24,15 @@ pub struct Nemesis {
     drained: Drained,
 }
 
-/// Sets out to do what `plan` says.
-pub fn unleash(cluster: &Cluster, plan: &Plan) -> Nemesis {
+/// Sets out to do what a plan says, so much later than it says.
+pub fn unleash<'a>(cluster: &Cluster, faults: impl Iterator<Item = (usize, &'a Timed)>, later: Duration) -> Nemesis {
     let (network, drained) = (Network::default(), Drained::default());
-    let strike = |timed: &Timed| {
+    let strike = |(_, timed): (usize, &Timed)| {
         let strike = Strike { cluster: cluster.clone(), network: network.clone(), drained: drained.clone() };
-        let timed = timed.clone();
+        let timed = timed.later(later);
         cluster.run(async move { strike.run(timed).await })
     };
-    Nemesis { tasks: plan.faults.iter().map(strike).collect(), drained }
+    Nemesis { tasks: faults.map(strike).collect(), drained }
 }
 
 /// Ends all faults for good: everybody runs and hears everybody.

@@ -1,8 +1,8 @@
 //! V: after healing, every shard has min(`max-replicas`, live stores) voters on different live stores and one leader,
 //! as each node says over HTTP, within a bound that is computed before.
 //!
-//! A limit of this version: a replica on a store whose folder is lost is not replaced yet, so where a plan loses one,
-//! its voter is counted as if it lived. A leader on it, or a second voter beside it that is missing, is still told.
+//! Where a plan loses a folder and no run sees the end of the down-times, the replicas on that store are never replaced: its
+//! voter is counted as if it lived. A leader on it, or a second voter beside it that is missing, is still told.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

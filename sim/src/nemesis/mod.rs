@@ -26,7 +26,7 @@ use self::cluster::Drained;
 pub use self::network::{Network, Wired};
 use crate::{
     env::Death,
-    plan::{Fault, Harm, Kind, Moment, Plan, Target, Timed},
+    plan::{Fault, Harm, Kind, Moment, Target, Timed},
     world::{State, World},
 };
 
@@ -36,18 +36,18 @@ pub struct Nemesis {
     drained: Drained,
 }
 
-/// Sets out to do what `plan` says.
-pub fn unleash(world: &World, plan: &Plan) -> Nemesis {
+/// Sets out to do what a plan says, each with its place in it and so much later than it says.
+pub fn unleash<'a>(world: &World, faults: impl Iterator<Item = (usize, &'a Timed)>, later: Duration) -> Nemesis {
     let (network, drained) = (Network::default(), Drained::default());
-    let tasks = plan.faults.iter().enumerate().map(|(number, timed)| {
+    let tasks = faults.map(|(number, timed)| {
         let (network, drained) = (network.clone(), drained.clone());
-        let strike = Strike { world: world.clone(), network, drained, number, timed: timed.clone() };
+        let strike = Strike { world: world.clone(), network, drained, number, timed: timed.later(later) };
         spawn(strike.run())
     });
     Nemesis { tasks: tasks.collect(), drained }
 }
 
-/// Ends all faults for good.
+/// Ends all these faults for good.
 pub async fn heal(world: &World, nemesis: Nemesis) {
     nemesis.tasks.iter().for_each(|task| task.abort());
     // A crash that is armed and comes after this line would leave a node that nobody ends.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use matrixkv::types::Rng;
 
 use super::{
-    Access, CONTACT_MARGIN, Damage, EMPTY_PATIENCE, Fault, Harm, Kind, Moment, Move, Plan, Profile, Quiet, Target,
-    Timed, profile::Frequency,
+    Access, CONTACT_MARGIN, Damage, EMPTY_PATIENCE, Fault, Harm, Kind, Liveness, Moment, Move, Plan, Profile, Quiet,
+    Target, Timed, profile::Frequency,
 };
 use crate::knobs::{DISK_RESERVE, Knobs, Links, dice};
 
@@ -15,15 +15,21 @@ impl Plan {
     /// The plan of the knobs' seed for a run of `length`, with the faults of `profile`.
     pub fn draw(knobs: &Knobs, length: Duration, profile: &Profile) -> Self {
         let mut plan = Plan::empty(length);
-        for kind in Kind::ALL {
+        let ill = plan.draw_liveness(knobs, profile.liveness());
+        let until = plan.liveness.as_ref().map_or(plan.heal_at, |liveness| liveness.from);
+        for kind in Kind::ALL.iter().filter(|kind| ill.is_none() || Liveness::bears(**kind)) {
             let Some(Frequency { chance, most }) = profile.frequency(*kind) else { continue };
             let mut rng = dice(knobs.seed, kind.name());
             if rng.chance(chance) {
                 let count = rng.between(1, most);
-                plan.faults.extend((0..count).map(|_| draw_timed(*kind, knobs, plan.heal_at, &mut rng)));
+                plan.faults.extend((0..count).map(|_| draw_timed(*kind, knobs, until, &mut rng)));
             }
         }
         plan.faults.sort_by_key(|timed| timed.at);
+        if let Some((node, illness)) = ill {
+            let lasts = plan.heal_at - until;
+            plan = plan.ill(knobs, node, illness, until, lasts);
+        }
         plan.drop_beside(Kind::OldFolder, &[Kind::EmptyFolder]);
         plan.make_quiet(knobs);
         plan.keep_majorities();
@@ -136,10 +142,10 @@ impl Kind {
 }
 
 /// Most faults may come at any time, during bootstrap too. A lost folder needs a cluster that stands.
-fn draw_timed(kind: Kind, knobs: &Knobs, heal_at: Duration, rng: &mut Rng) -> Timed {
+fn draw_timed(kind: Kind, knobs: &Knobs, until: Duration, rng: &mut Rng) -> Timed {
     let (earliest, latest) = match kind {
-        Kind::EmptyFolder | Kind::OldFolder => (heal_at / 3, heal_at * 2 / 3),
-        _ => (Duration::from_millis(500).min(heal_at), heal_at),
+        Kind::EmptyFolder | Kind::OldFolder => (until / 3, until * 2 / 3),
+        _ => (Duration::from_millis(500).min(until), until),
     };
     let at = rng.duration(earliest, latest);
     Timed { at, fault: kind.draw(knobs, rng) }
@@ -269,6 +275,24 @@ mod tests {
         for kind in Kind::ALL {
             assert!((0..100).any(|seed| plan(seed).1.faults.iter().any(|timed| timed.fault.kind() == *kind)), "{kind}");
         }
+    }
+
+    #[test]
+    fn only_a_minority_that_others_can_spare_falls_ill_and_nobody_was_lost_before() {
+        let mut phases = 0;
+        for seed in 0..500 {
+            let (knobs, plan) = plan(seed);
+            let Some(liveness) = &plan.liveness else { continue };
+            phases += 1;
+            assert_eq!(crate::plan::file::check(&knobs, &plan), Ok(()), "seed {seed}");
+            assert!(plan.faults.iter().all(|timed| Liveness::bears(timed.fault.kind())), "seed {seed}");
+            assert!(plan.faults_of(true).next().is_some(), "seed {seed}: nobody falls ill");
+            for (_, Timed { fault, .. }) in plan.faults_of(true) {
+                let nodes = fault.nodes();
+                assert!(nodes.iter().any(|node| liveness.ill.contains(node)), "seed {seed}: {fault}");
+            }
+        }
+        assert!((50..250).contains(&phases), "{phases} of 500 seeds have the phase");
     }
 
     #[test]

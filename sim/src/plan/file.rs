@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, ops::RangeInclusive, path::Path, time::Duration
 use matrixkv::{config::Config, planted::Bug};
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Plan, Script, Serving, Target, Timed, span};
+use super::{Fault, Liveness, Plan, Script, Serving, Target, Timed, span};
 use crate::{
     check::Invariant,
     knobs::{DISK_RESERVE, Knobs, Links, PROPHET_NODES},
@@ -54,6 +54,8 @@ struct Written {
     #[serde(with = "span")]
     end_at: Duration,
     knobs: Knobs,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    liveness: Option<Liveness>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     serving: Vec<Serving>,
     #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
@@ -89,13 +91,13 @@ impl PlanFile {
         };
         let mut faults = written.faults;
         faults.sort_by_key(|timed| timed.at);
-        let Written { heal_at, end_at, serving, scripts, .. } = written;
+        let Written { heal_at, end_at, liveness, serving, scripts, .. } = written;
         Ok(PlanFile {
             about: written.about,
             bug: written.bug.as_ref().map(bug).transpose()?,
             breaks: written.breaks.as_ref().map(invariant).transpose()?,
             knobs: written.knobs,
-            plan: Plan { faults, serving, scripts, heal_at, end_at },
+            plan: Plan { faults, liveness, serving, scripts, heal_at, end_at },
         })
     }
 
@@ -109,6 +111,7 @@ impl PlanFile {
             heal_at: plan.heal_at,
             end_at: plan.end_at,
             knobs: self.knobs.clone(),
+            liveness: plan.liveness,
             serving: plan.serving,
             faults: plan.faults,
             scripts: plan.scripts,
@@ -124,6 +127,9 @@ pub fn check(knobs: &Knobs, plan: &Plan) -> Result<(), String> {
     demand(plan.heal_at <= plan.end_at, "heal-at: must not be after end-at")?;
     demand(plan.end_at <= LENGTH_MAX, &format!("end-at: at most {LENGTH_MAX:?}"))?;
     demand(plan.serving.iter().all(|serving| serving.from < serving.until), "serving: from must be before until")?;
+    if let Some(liveness) = &plan.liveness {
+        check_liveness(knobs, plan, liveness)?;
+    }
     for (number, timed) in plan.faults.iter().enumerate() {
         check_fault(knobs, &timed.fault).map_err(|why| format!("fault {number} ({}): {why}", timed.fault))?;
     }
@@ -154,6 +160,27 @@ fn check_knobs(knobs: &Knobs) -> Result<(), String> {
     for node in 0..knobs.nodes {
         let (text, name) = (knobs.config_text(node), Knobs::host(node));
         Config::parse(&text, &name).map_err(|error| format!("knobs: the configuration of {error}"))?;
+    }
+    Ok(())
+}
+
+fn check_liveness(knobs: &Knobs, plan: &Plan, liveness: &Liveness) -> Result<(), String> {
+    let Liveness { from, ill } = liveness;
+    if let Some(node) = ill.iter().find(|node| **node >= knobs.nodes) {
+        return Err(format!("liveness.ill: node{node}: there are {} nodes", knobs.nodes));
+    }
+    if ill.len() * 2 >= knobs.replicas {
+        return Err(format!(
+            "liveness.ill: {} nodes, must be fewer than half of {} replicas",
+            ill.len(),
+            knobs.replicas
+        ));
+    }
+    let latest = plan.heal_at.saturating_sub(Liveness::patience(knobs));
+    if *from > latest {
+        return Err(format!(
+            "liveness.from: {from:?}, must be {latest:?} at the latest, so that heal-at leaves time enough"
+        ));
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! The faults of a run as a list: what, when, for how long. A seed expands to it before anything runs, so that it can
 //! be printed, written by hand (a named scenario), or cut down to the part that matters.
 //!
-//! A run has two phases: *safety* (any fault of the plan, unavailability is fine), then everything is healed at
-//! [`Plan::heal_at`] and *convergence* is demanded.
+//! A run has two or three phases: *safety* (any fault of the plan, unavailability is fine); where the plan has a
+//! [`Liveness`], a minority that is ill for good while the others must serve; then everything is healed at [`Plan::heal_at`]
+//! and *convergence* is demanded.
 //!
 //! What a plan may do, so that the demands can be met:
 //! - any number of nodes may die, lose power or be cut off at once: whatever was acknowledged is synced on a majority,
@@ -15,6 +16,7 @@
 //!   takes other voters away for good;
 //! - one node at most has a bit flipped in its files ([`Fault::BitFlip`]), when everything has all its voters, and only
 //!   in a plan in which nobody loses a folder or has a replica damaged: it may be lost for good;
+//! - where a minority falls ill for good, nobody was lost before ([`Liveness`]);
 //! - a disk that fills up keeps more room than what cannot be refused needs (half of the reserve that nodes are told);
 //! - a fault that meets a node that is already down does nothing, and is counted as skipped.
 
@@ -22,6 +24,7 @@ mod draw;
 mod fault;
 pub mod file;
 mod kind;
+mod liveness;
 pub mod profile;
 pub mod script;
 pub(crate) mod span;
@@ -32,6 +35,7 @@ use std::time::Duration;
 
 pub use fault::{Access, Damage, Fault, Harm, Moment, Move};
 pub use kind::Kind;
+pub use liveness::{Illness, Liveness};
 pub use profile::Profile;
 pub use script::{Act, Script, Step};
 use serde::{Deserialize, Serialize};
@@ -56,6 +60,13 @@ pub struct Timed {
     /// What happens.
     #[serde(flatten)]
     pub fault: Fault,
+}
+
+impl Timed {
+    /// The same fault, so much later.
+    pub fn later(&self, later: Duration) -> Self {
+        Timed { at: self.at + later, fault: self.fault.clone() }
+    }
 }
 
 /// A stretch of time without any other fault.
@@ -84,6 +95,8 @@ pub struct Serving {
 pub struct Plan {
     /// Ascending by time.
     pub faults: Vec<Timed>,
+    /// The phase between the first faults and the last healing, if there is one.
+    pub liveness: Option<Liveness>,
     /// When progress is demanded although faults go on. Random plans demand none.
     pub serving: Vec<Serving>,
     /// What the clients ask; without, they throw dice for it.
@@ -98,7 +111,7 @@ impl Plan {
     /// A plan without any fault.
     pub fn empty(length: Duration) -> Self {
         let (heal_at, end_at) = (length * 3 / 4, length);
-        Self { faults: Vec::new(), serving: Vec::new(), scripts: None, heal_at, end_at }
+        Self { faults: Vec::new(), liveness: None, serving: Vec::new(), scripts: None, heal_at, end_at }
     }
 
     /// This plan with one more fault, at `at`.
@@ -113,6 +126,12 @@ impl Plan {
         assert!(from < until, "time goes forward");
         self.serving.push(Serving { from, until });
         self
+    }
+
+    /// The faults of the first phase, each with its place in the plan, or those of the second.
+    pub fn faults_of(&self, second: bool) -> impl Iterator<Item = (usize, &Timed)> {
+        let is_second = |at| self.liveness.as_ref().is_some_and(|liveness| at >= liveness.from);
+        self.faults.iter().enumerate().filter(move |(_, timed)| is_second(timed.at) == second)
     }
 
     /// How many requests it lists, if it lists them.

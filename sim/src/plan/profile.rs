@@ -24,6 +24,7 @@ const KNOWN: [(&str, &str); 6] = [
 pub struct Profile {
     name: String,
     about: String,
+    liveness: f64,
     faults: BTreeMap<Kind, Frequency>,
 }
 
@@ -41,6 +42,8 @@ pub struct Frequency {
 #[serde(deny_unknown_fields)]
 struct Written {
     about: String,
+    #[serde(default)]
+    liveness: f64,
     faults: BTreeMap<Kind, Frequency>,
 }
 
@@ -75,13 +78,21 @@ impl Profile {
         self.faults.get(&kind).copied().filter(|frequency| frequency.chance > 0.0)
     }
 
+    /// The chance that a seed has a phase in which a minority is ill for good.
+    pub fn liveness(&self) -> f64 {
+        self.liveness
+    }
+
     /// The kinds that it draws.
     pub fn kinds(&self) -> impl Iterator<Item = Kind> {
         Kind::ALL.iter().copied().filter(|kind| self.frequency(*kind).is_some())
     }
 
     fn parse(name: &str, text: &str) -> Result<Self, String> {
-        let Written { about, faults } = toml::from_str(text).map_err(|error| format!("{name}: {error}"))?;
+        let Written { about, liveness, faults } = toml::from_str(text).map_err(|error| format!("{name}: {error}"))?;
+        if !(0.0..=1.0).contains(&liveness) {
+            return Err(format!("{name}: liveness: {liveness}, must be 0 to 1"));
+        }
         for (kind, Frequency { chance, most }) in &faults {
             if !(0.0..=1.0).contains(chance) {
                 return Err(format!("{name}: faults.{kind}.chance: {chance}, must be 0 to 1"));
@@ -90,7 +101,7 @@ impl Profile {
                 return Err(format!("{name}: faults.{kind}.most: {most}, must be 1 to {MOST_MAX}"));
             }
         }
-        Ok(Profile { name: name.to_owned(), about, faults })
+        Ok(Profile { name: name.to_owned(), about, liveness, faults })
     }
 }
 
@@ -133,6 +144,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused_with_the_field() {
+        let told = Profile::parse("x", "about = \"\"\nliveness = 2.0\n[faults]").unwrap_err();
+        assert_eq!(told, "x: liveness: 2, must be 0 to 1");
         let told = |faults: &str| Profile::parse("x", &format!("about = \"\"\n[faults]\n{faults}")).unwrap_err();
         assert!(told("kill = { chance = 1.5, most = 1 }").contains("faults.kill.chance: 1.5, must be 0 to 1"));
         assert!(told("kill = { chance = 0.5, most = 0 }").contains("faults.kill.most: 0, must be 1 to 1000"));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Fault, Plan, Timed};
+use super::{Fault, Liveness, Plan, Timed};
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,8 +46,14 @@ impl fmt::Display for Fault {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Timed { at, fault } in &self.faults {
+        for (_, Timed { at, fault }) in self.faults_of(false) {
             writeln!(f, "  {:>9.3}s {fault}", at.as_secs_f64())?;
+        }
+        if let Some(Liveness { from, ill }) = &self.liveness {
+            writeln!(f, "  {:>9.3}s all is healed; once it is whole, {ill:?} fall ill for good:", from.as_secs_f64())?;
+            for (_, Timed { at, fault }) in self.faults_of(true) {
+                writeln!(f, "  {:>9.3}s {fault}", at.as_secs_f64())?;
+            }
         }
         if let Some(requests) = self.requests() {
             writeln!(f, "  {requests} requests, one by one")?;

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use madsim::{task::spawn, time::sleep};
 
-use super::Record;
+use super::{
+    Record,
+    liveness::{demand_service, wait_for_illness},
+};
 use crate::{
     check::{Invariant, converge, probe, sums},
     env::{Death, Trace},
@@ -33,8 +36,17 @@ pub async fn drive(knobs: Knobs, plan: Plan, record: Record, trace: Trace) -> En
     let world = World::new(knobs, trace, record);
     start_nodes(&world);
     let clients = start_all(&world, workload::clients(&world, &plan));
-    let nemesis = nemesis::unleash(&world, &plan);
+    let mut nemesis = nemesis::unleash(&world, plan.faults_of(false), Duration::ZERO);
     let beside = start_all(&world, workload::clients_beside(&world, &plan));
+    if let Some(liveness) = &plan.liveness {
+        world.sleep_until(liveness.from).await;
+        nemesis::heal(&world, nemesis).await;
+        let ill = wait_for_illness(&world, &plan, liveness).await;
+        nemesis = nemesis::unleash(&world, plan.faults_of(true).filter(|_| ill), world.now() - liveness.from);
+        if ill {
+            demand_service(&world, liveness).await;
+        }
+    }
     world.sleep_until(plan.heal_at).await;
     nemesis::heal(&world, nemesis).await;
     let whole = demand_whole(&world, converge::bound(world.knobs(), &plan)).await;

@@ -7,6 +7,7 @@
 
 mod counters;
 mod drive;
+mod liveness;
 mod panic;
 mod record;
 mod report;
@@ -22,6 +23,7 @@ use matrixkv::planted::Bug;
 
 pub use counters::{Counters, DONE, REFUSED, UNKNOWN};
 pub(crate) use drive::{End, demand_whole, read_all, start_all};
+pub(crate) use liveness::{ILL, demand_service, wait_for_illness};
 pub use record::{Asked, Record};
 pub use report::{Report, Verdict};
 

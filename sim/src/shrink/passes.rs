@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{Case, Failing, judge::Judge, subsets::minimise};
 use crate::{
     knobs::{KeyShape, Knobs, Links, PROPHET_NODES, Transport},
-    plan::{Act, Fault, Plan, Script, Target},
+    plan::{Act, Fault, Liveness, Plan, Script, Target},
     run::Asked,
     workload::Workload,
 };
@@ -18,6 +18,7 @@ pub fn all(judge: &mut Judge<'_>, best: &mut Failing) {
     loop {
         let before = size(&best.case);
         time(judge, best);
+        liveness(judge, best);
         faults(judge, best);
         time(judge, best);
         requests(judge, best);
@@ -64,8 +65,21 @@ fn time(judge: &mut Judge<'_>, best: &mut Failing) {
 fn ending(case: &Case, heal_at: Duration, end_at: Duration) -> Case {
     let mut plan = Plan { heal_at, end_at, ..case.plan.clone() };
     plan.faults.retain(|timed| timed.at < heal_at);
+    let patience = Liveness::patience(&case.knobs);
+    if plan.liveness.as_ref().is_some_and(|liveness| liveness.from + patience > heal_at) {
+        plan.liveness = None;
+    }
     plan.serving.retain(|serving| serving.until <= end_at);
     Case { knobs: case.knobs.clone(), plan }
+}
+
+/// One phase less, with what it begins with.
+fn liveness(judge: &mut Judge<'_>, best: &mut Failing) {
+    let Some(Liveness { from, .. }) = best.case.plan.liveness else { return };
+    let mut case = best.case.clone();
+    case.plan.liveness = None;
+    case.plan.faults.retain(|timed| timed.at < from);
+    improve(judge, best, &[case]);
 }
 
 fn faults(judge: &mut Judge<'_>, best: &mut Failing) {
@@ -118,6 +132,7 @@ fn with_nodes(case: &Case, nodes: usize) -> Case {
     case.knobs.nodes = nodes;
     case.knobs.starts.truncate(nodes);
     case.plan.faults.retain(|timed| timed.fault.nodes().iter().all(|node| *node < nodes));
+    case.plan.liveness = case.plan.liveness.filter(|liveness| liveness.ill.iter().all(|node| *node < nodes));
     for timed in &mut case.plan.faults {
         if let Fault::PowerLossAll { down } = &mut timed.fault {
             down.truncate(nodes);

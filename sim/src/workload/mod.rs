@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use beside::clients_beside;
 pub use ground::Ground;
-pub use registers::{clients, read_all};
+pub use registers::{clients, read_all, serve_all};
 
 use crate::{
     check::{Invariant, comeback, order, set as elements},

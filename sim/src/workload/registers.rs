@@ -93,6 +93,22 @@ pub async fn read_all<G: Ground>(ground: G, number: usize, until: Duration) -> R
     scan::read_all(&mut reader, until).await
 }
 
+/// Writes each key through one of `nodes` in turn and reads it through all of them, as client `number`, in the history as
+/// well, trying again until `until`. Fails with the key that is not served.
+pub async fn serve_all<G: Ground>(ground: G, number: usize, nodes: Vec<usize>, until: Duration) -> Result<(), String> {
+    let mut client = Client::new(ground, number);
+    for key in 0..client.ground.knobs().keys {
+        let name = client.ground.knobs().key(key);
+        let value = Some(client.new_value(0));
+        let write = Ask { f: Function::Set, key: name.clone(), value };
+        client.insist(nodes[key % nodes.len()], &write, until).await?;
+        for node in &nodes {
+            client.insist(*node, &Ask { f: Function::Get, key: name.clone(), value: None }, until).await?;
+        }
+    }
+    Ok(())
+}
+
 impl Source {
     fn of(plan: &Plan, knobs: &Knobs, client: usize) -> Self {
         match &plan.scripts {
@@ -160,13 +176,19 @@ impl<G: Ground> Client<G> {
         for node in self.ground.nodes_up() {
             for key in 0..self.ground.knobs().keys {
                 let ask = Ask { f: Function::Get, key: self.ground.knobs().key(key), value: None };
-                while !matches!(self.operate(node, &ask).await, Told::Done(_)) {
-                    if self.ground.now() >= until {
-                        return Err(format!("key {:?} does not answer from node{node}", ask.key));
-                    }
-                    self.ground.sleep(BACK_OFF.1).await;
-                }
+                self.insist(node, &ask, until).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Asks until it is done, or it is `until`.
+    async fn insist(&mut self, node: usize, ask: &Ask, until: Duration) -> Result<(), String> {
+        while !matches!(self.operate(node, ask).await, Told::Done(_)) {
+            if self.ground.now() >= until {
+                return Err(format!("key {:?} does not answer from node{node}", ask.key));
+            }
+            self.ground.sleep(BACK_OFF.1).await;
         }
         Ok(())
     }
