@@ -146,6 +146,15 @@ fn simulate(options: &Options, record: &Record, trace: &Trace) -> End {
 /// demands.
 pub(crate) fn judge(knobs: &Knobs, plan: &Plan, record: &Record, history: &[Event], end: End) -> Option<String> {
     let at = end.simulated;
+    // Before what only the reads at the end can show: a run that breaks both is shrunk by the one that shows early.
+    let undecided = match linear::check(history) {
+        linear::Judgement::Linearizable => None,
+        linear::Judgement::Violated(message) => {
+            record.violation(Invariant::Linearizable, at, message);
+            None
+        }
+        linear::Judgement::Undecided(message) => Some(message),
+    };
     if let Some(from) = end.reads_from {
         let lost = durable::check(history, from.as_nanos() as u64).expect("our own history is sound");
         lost.into_iter().for_each(|message| record.violation(Invariant::Durable, at, message));
@@ -157,14 +166,7 @@ pub(crate) fn judge(knobs: &Knobs, plan: &Plan, record: &Record, history: &[Even
     let keys = (0..knobs.keys).map(|key| knobs.key(key));
     let missing = serving::check(history, keys, &plan.serving).expect("our own history is sound");
     missing.into_iter().for_each(|message| record.violation(Invariant::Converged, at, message));
-    match linear::check(history) {
-        linear::Judgement::Linearizable => None,
-        linear::Judgement::Violated(message) => {
-            record.violation(Invariant::Linearizable, at, message);
-            None
-        }
-        linear::Judgement::Undecided(message) => Some(message),
-    }
+    undecided
 }
 
 #[cfg(feature = "planted")]
