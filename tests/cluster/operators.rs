@@ -189,6 +189,27 @@ fn each_command_is_waited_for_until_it_is_so() {
     nodes.into_iter().for_each(|node| drop(node.stop()));
 }
 
+/// The only store that could take what the drained one holds is gone.
+#[test]
+fn a_drain_that_cannot_end_says_why() {
+    let folder = Folder::new();
+    let mut nodes = cluster(&folder, 4, 3);
+    let held = voters(&shard_at(&nodes[0], ""));
+    let (spare, drained) = match (1..4).partition::<Vec<_>, _>(|node| !held.contains(&store_of(&nodes[*node]))) {
+        (spare, others) if spare.is_empty() => (others[0], others[1]),
+        (spare, others) => (spare[0], others[0]),
+    };
+    let (gone, drained) = (store_of(&nodes[spare]), store_of(&nodes[drained]).to_string());
+    drop(nodes.remove(spare));
+    let node = &nodes[0];
+    let (code, _, said) = ctl(node, &["drain", &drained, "--wait", "8"]);
+    assert_eq!(code, 1, "{said}");
+    for why in [&format!("store {drained} holds 1 replicas"), "nothing can be done", &format!("store-{gone}")] {
+        assert!(said.contains(why), "{said} does not say {why:?}");
+    }
+    done(node, &["undrain", &drained]);
+}
+
 #[test]
 fn what_cannot_be_is_refused_and_changes_nothing() {
     let folder = Folder::new();

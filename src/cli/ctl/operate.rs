@@ -189,12 +189,7 @@ impl<E: Env> Asker<'_, E> {
                 Ok(replica.map(|_| format!("shard {shard} still has a replica on store {store}")))
             }
             Goal::Empty { store } => {
-                let shards = self.get("/shards").await?;
-                let held = shards["shards"].as_array().into_iter().flatten().filter(|shard| {
-                    let mut replicas = shard["replicas"].as_array().into_iter().flatten();
-                    replicas.any(|replica| replica["store-id"] == store)
-                });
-                let held = held.count();
+                let held = self.shards_on(store).await?.len();
                 if held > 0 {
                     return Ok(Some(format!("store {store} holds {held} replicas")));
                 }
@@ -217,6 +212,16 @@ impl<E: Env> Asker<'_, E> {
         }
     }
 
+    /// Shards that have a replica on that store.
+    async fn shards_on(&self, store: u64) -> Result<Vec<u64>, String> {
+        let shards = self.get("/shards").await?;
+        let held = shards["shards"].as_array().into_iter().flatten().filter(|shard| {
+            let mut replicas = shard["replicas"].as_array().into_iter().flatten();
+            replicas.any(|replica| replica["store-id"] == store)
+        });
+        Ok(held.filter_map(|shard| shard["shard-id"].as_u64()).collect())
+    }
+
     async fn replica(&self, shard: u64, store: u64) -> Result<Option<Value>, String> {
         let shards = self.get("/shards").await?;
         let mut all = shards["shards"].as_array().into_iter().flatten();
@@ -225,8 +230,13 @@ impl<E: Env> Asker<'_, E> {
         Ok(replicas.find(|replica| replica["store-id"] == store).cloned())
     }
 
+    /// Of a store that is to be empty, the first shard that it still has says why for all.
     async fn say_why(&self, goal: &Goal) {
-        let Some(shard) = goal.shard() else { return };
+        let shard = match *goal {
+            Goal::Empty { store } => self.shards_on(store).await.ok().and_then(|shards| shards.first().copied()),
+            _ => goal.shard(),
+        };
+        let Some(shard) = shard else { return };
         if let Ok(said) = self.get(&format!("/explain?shard={shard}")).await {
             said["explanation"].as_array().into_iter().flatten().filter_map(Value::as_str).for_each(|line| {
                 eprintln!("  {line}");
