@@ -20,6 +20,16 @@ use clap::{Args, Parser, Subcommand};
 /// Bytes below which a shard cannot be split any more.
 const SHARD_CAPACITY_MIN: u64 = 16;
 
+/// Threads at the least. Store and Prophet of a node read their rows on one each: whoever looks whether their disk hangs needs
+/// another.
+const THREADS_MIN: usize = 4;
+
+fn runtime() -> tokio::runtime::Runtime {
+    let threads = std::thread::available_parallelism().map_or(THREADS_MIN, |cores| cores.get().max(THREADS_MIN));
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads).enable_all().build().expect("the system has threads")
+}
+
 /// A distributed, strongly consistent key-value store.
 ///
 /// Without a command this runs one node. `matrixkv demo` runs a whole cluster on this machine.

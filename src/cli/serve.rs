@@ -45,7 +45,7 @@ pub fn serve(args: NodeArgs) -> ExitCode {
         return ExitCode::from(2);
     }
     let options = NodeOptions { config, http_address: args.addr, shard_capacity: args.shard_capacity };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system has threads");
+    let runtime = super::runtime();
     let outcome = runtime.block_on(run(options, args.fault_hook));
     end(runtime);
     match outcome {

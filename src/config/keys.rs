@@ -212,7 +212,7 @@ pub const KEYS: &[KeyInfo] = &[
     key("limits.file-slack-max", r#""64MB""#, Size(1, TB),
         "free bytes of a data file over which it is compacted at the start, if more than half of it is free"),
     key("limits.disk-stall-max", r#""60s""#, Duration(SECOND, DAY),
-        "a commit that takes longer ends the node, so that others lead what it led"),
+        "a read or a commit that takes longer ends the node, so that others lead what it led"),
     key("limits.disk-reserve", r#""256MB""#, Size(0, 1024 * TB),
         "free bytes of the disk of dir-data below which writes are refused; below half of it nothing is taken from leaders; 0 is never"),
 ];

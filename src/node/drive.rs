@@ -43,7 +43,7 @@ pub(super) struct Turn<S> {
 /// How a machine is driven.
 pub(super) struct Pace {
     pub tick_interval: Duration,
-    /// Who looks whether its commits end.
+    /// Who looks whether its turns end.
     pub watch: Watch,
     /// Where its engine's file is.
     pub folder: PathBuf,
@@ -102,6 +102,8 @@ async fn turn<E: Env, M: Machine>(
     pace: &Pace,
     deliver: &mut (impl FnMut(&M, Vec<M::Send>) + Send),
 ) -> Result<Option<M::Input>, EngineError> {
+    // Rows are read on this thread: a disk that hangs may do so there as well as in the commit.
+    let _underway = pace.watch.begin();
     let mut batch = Batch::new(engine.view()?);
     let turn = machine.ready(&mut batch)?;
     deliver(machine, turn.now);
@@ -109,10 +111,8 @@ async fn turn<E: Env, M: Machine>(
     if !batch.is_empty() {
         let bytes = batch.bytes();
         let (committer, disk, folder) = (engine.clone(), env.disk().clone(), pace.folder.clone());
-        let underway = pace.watch.begin();
         let work = move || committer.commit(batch).map(|()| disk.space(&folder).ok());
         let committed = env.disk().offload(work).await;
-        drop(underway);
         space = committed.inspect_err(|error| env.observe(&Fact::Disk(DiskFact::Failed(error.to_string()))))?;
         env.observe(&Fact::Disk(DiskFact::Committed { bytes }));
     }
@@ -121,4 +121,57 @@ async fn turn<E: Env, M: Machine>(
     let released = machine.advance();
     deliver(machine, released);
     Ok(space.and_then(M::space))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+    use crate::env::real::RealEnv;
+
+    /// A machine that reads a row which does not come until somebody says so.
+    struct Hangs(Receiver<()>);
+
+    impl Machine for Hangs {
+        type Input = ();
+        type Send = ();
+
+        fn tick() {}
+        fn step(&mut self, _: Instant, (): ()) {}
+
+        fn has_work(&self) -> bool {
+            true
+        }
+
+        fn ready(&mut self, _: &mut Batch) -> Result<Turn<()>, EngineError> {
+            let _ = self.0.recv();
+            Ok(Turn { now: Vec::new(), after: Vec::new(), facts: Vec::new() })
+        }
+
+        fn advance(&mut self) -> Vec<()> {
+            Vec::new()
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_read_that_hangs_is_told() {
+        let (env, limit) = (RealEnv::new(), Duration::from_millis(80));
+        let folder = std::env::temp_dir().join(format!("matrixkv-drive-{}", std::process::id()));
+        env.disk().create_dir(&folder).unwrap();
+        let engine = Engine::open(env.disk(), &folder.join("hangs.redb")).unwrap();
+        let (release, held): (Sender<()>, _) = channel();
+        let (input, inbox) = mpsc::channel(1);
+        let pace = Pace { tick_interval: limit, watch: Watch::default(), folder: folder.clone() };
+        let watch = pace.watch.clone();
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let driver = drive(env.clone(), engine, Hangs(held), inbox, pace, |_, _| {});
+        env.spawn("driver", async move { end.send(driver.await).unwrap() });
+        let told = within(&env, limit * 50, watch.watch(env.clone(), limit)).await;
+        assert!(told.is_some(), "nobody noticed");
+        drop((release, input));
+        ended.await.unwrap().unwrap();
+        let files = env.disk().list(&folder).unwrap();
+        files.iter().for_each(|file| env.disk().remove(&folder.join(file)).unwrap());
+    }
 }

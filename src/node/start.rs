@@ -231,7 +231,7 @@ impl<E: Env> Parts<E> {
         Ok(())
     }
 
-    /// Somebody looks from now on whether the commits of one driver end.
+    /// Somebody looks from now on whether the turns of one driver end.
     fn watched(&self, name: &'static str) -> Watch {
         let watch = Watch::default();
         self.spawn(name, watch.clone().watch(self.env.clone(), self.config.limits.disk_stall_max));

@@ -1,6 +1,6 @@
-//! A disk that hangs. A driver that waits for a commit can do nothing else, and a call that never ends cannot be taken
-//! back: so a task beside it looks whether a commit has been under way for too long, and ends the node. What needs no disk
-//! is done then: connections close, and others lead what was led here.
+//! A disk that hangs. A driver that reads, or waits for a commit, can do nothing else, and a call that never ends cannot be
+//! taken back: so a task beside it looks whether a turn has been under way for too long, and ends the node. What needs no
+//! disk is done then: connections close, and others lead what was led here.
 //!
 //! It counts its own looks instead of time, so that a process that stood still (a suspended machine, a paused container)
 //! does not blame its disk for that.
@@ -16,36 +16,36 @@ use std::{
 use super::NodeError;
 use crate::env::Env;
 
-/// Looks within the longest time that a commit may take. It is found out at most one look late.
+/// Looks within the longest time that a turn may take. It is found out at most one look late.
 const LOOKS: u32 = 8;
 
 /// What a driver is waiting for. Cheap to clone; all clones are one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Watch(Arc<Commits>);
+pub(super) struct Watch(Arc<Turns>);
 
 #[derive(Debug, Default)]
-struct Commits {
+struct Turns {
     begun: AtomicU64,
     ended: AtomicU64,
 }
 
-/// A commit under way, until it is dropped.
-pub(super) struct Underway<'a>(&'a Commits);
+/// A turn under way, until it is dropped.
+pub(super) struct Underway<'a>(&'a Turns);
 
 impl Watch {
-    /// A commit begins.
+    /// A turn begins.
     pub fn begin(&self) -> Underway<'_> {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         Underway(&self.0)
     }
 
-    /// The number of the commit under way.
+    /// The number of the turn under way.
     fn underway(&self) -> Option<u64> {
         let (ended, begun) = (self.0.ended.load(Ordering::Relaxed), self.0.begun.load(Ordering::Relaxed));
         (begun > ended).then_some(begun)
     }
 
-    /// Looks until one commit has been under way for longer than `limit`.
+    /// Looks until one turn has been under way for longer than `limit`.
     pub async fn watch<E: Env>(self, env: E, limit: Duration) -> Result<(), NodeError> {
         let (mut seen, mut looks) = (None, 0);
         loop {
@@ -72,11 +72,11 @@ mod tests {
     use crate::env::{real::RealEnv, within};
 
     #[tokio::test]
-    async fn one_commit_that_does_not_end_is_told_and_many_short_ones_are_not() {
+    async fn one_turn_that_does_not_end_is_told_and_many_short_ones_are_not() {
         let (env, watch, limit) = (RealEnv::new(), Watch::default(), Duration::from_millis(80));
         let busy = async {
             loop {
-                let _commit = watch.begin();
+                let _turn = watch.begin();
                 env.sleep(Duration::from_millis(5)).await;
             }
         };

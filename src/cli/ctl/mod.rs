@@ -238,7 +238,7 @@ pub(super) enum End {
 
 /// Runs the command.
 pub fn ctl(args: CtlArgs) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system has threads");
+    let runtime = crate::cli::runtime();
     let end = runtime.block_on(async move {
         let env = RealEnv::new();
         run(&env, &args.node, args.command).await

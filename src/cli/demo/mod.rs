@@ -38,7 +38,7 @@ pub struct DemoArgs {
 
 /// Runs the demo until Ctrl-C or SIGTERM.
 pub fn demo(args: DemoArgs) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system has threads");
+    let runtime = crate::cli::runtime();
     match runtime.block_on(run(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
