@@ -153,7 +153,7 @@ pub const KEYS: &[KeyInfo] = &[
     key("prophet.schedule.replica-schedule-limit", "64", Count(0, MANY),
         "repairs under way at once; 0 is none"),
     key("prophet.schedule.max-snapshot-count", "3", Count(1, MANY),
-        "a store with more snapshots under way gets no more replicas"),
+        "a store with more snapshots under way gets no more replicas; those under 1MB do not count"),
     key("prophet.schedule.max-pending-peer-count", "16", Count(1, MANY),
         "a store with more replicas that lag gets no more"),
     key("prophet.schedule.low-space-ratio", "0.8", Ratio,
