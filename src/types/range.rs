@@ -46,9 +46,21 @@ impl KeyRange {
 
 impl fmt::Debug for KeyRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = if self.end.is_empty() { "∞".into() } else { self.end.escape_ascii().to_string() };
-        write!(f, "[{}, {})", self.start.escape_ascii(), end)
+        let end = if self.end.is_empty() { "∞".into() } else { brief(&self.end) };
+        write!(f, "[{}, {})", brief(&self.start), end)
     }
+}
+
+/// Bytes of either end of a long key that people are shown.
+const SHOWN: usize = 24;
+
+/// A key for people: of a long one both ends, and how long it is.
+fn brief(key: &[u8]) -> String {
+    if key.len() <= 3 * SHOWN {
+        return key.escape_ascii().to_string();
+    }
+    let (head, tail) = (&key[..SHOWN], &key[key.len() - SHOWN..]);
+    format!("{}…{} ({} bytes)", head.escape_ascii(), tail.escape_ascii(), key.len())
 }
 
 #[cfg(test)]
@@ -70,6 +82,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_long_key_is_shown_by_its_ends() {
+        let range = KeyRange { start: b"a\n".to_vec(), end: [vec![b'k'; 1024], b"007".to_vec()].concat() };
+        let shown = format!("{range:?}");
+        assert!(shown.starts_with("[a\\n, kkkk") && shown.ends_with("kkk007 (1027 bytes))"), "{shown}");
+        assert!(shown.len() < 100, "{shown}");
     }
 
     #[test]
