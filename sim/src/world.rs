@@ -23,7 +23,7 @@ use madsim::{
 use matrixkv::{
     env::{Raise, Signal},
     node::{self, NodeError, NodeOptions},
-    types::{Fact, ShardId},
+    types::{Fact, ShardId, Untimely},
 };
 use tokio::sync::Notify;
 
@@ -94,6 +94,17 @@ struct Inner {
     rush: Notify,
     /// Until when clients do not think at all.
     flooded_until: Mutex<Duration>,
+}
+
+fn words_of(what: Untimely) -> &'static str {
+    match what {
+        Untimely::Route => "requests for old ranges",
+        Untimely::Double => "requests that came twice",
+        Untimely::Order => "void orders",
+        Untimely::Removed => "messages of removed replicas",
+        Untimely::Destroyed => "messages for destroyed replicas",
+        Untimely::Unborn => "messages for unborn replicas",
+    }
 }
 
 impl World {
@@ -258,6 +269,10 @@ impl World {
         self.0.record.count("replicas destroyed", tally.destroyed);
         self.0.record.count("replicas quarantined", tally.quarantined);
         self.0.record.count("splits applied", tally.splits);
+        self.0.record.count("replicas where one was destroyed", tally.reborn);
+        for (what, times) in tally.untimely {
+            self.0.record.count(words_of(what), times);
+        }
         self.0.record.count("shards at the end", self.0.record.observer.shards() as u64);
         let net = self.0.net.counters();
         self.0.record.count("messages delivered", net.delivered);

@@ -6,7 +6,7 @@ use crate::{
     planted::{Bug, planted},
     raft::{Outcome, Refused},
     shard::{self, Command, Reply},
-    types::{KeyRange, Shard, ShardId, ShardRoute},
+    types::{KeyRange, Shard, ShardId, ShardRoute, Untimely},
     wire::{DataReply, DataRequest, Op, Refusal},
 };
 
@@ -19,6 +19,7 @@ impl Store {
     pub(super) fn request(&mut self, ticket: Ticket, origin: Option<Origin>, request: DataRequest) {
         let is_new = origin.is_none_or(|origin| self.doubles.is_new(origin));
         if !is_new && !planted(Bug::ProposeDoubled) {
+            self.note_untimely(request.shard, Untimely::Double);
             // No answer: the first copy's answer is on its way, and "refused" would be a lie about it.
             return self.early.now.push(Send::Forget { ticket });
         }
@@ -41,6 +42,7 @@ impl Store {
         let is_stale = here.shard.epoch.version != epoch.version || !here.shard.range.contains(op.key());
         let is_let_through = op.is_read() && planted(Bug::DropRangeCheck);
         if is_stale && !is_let_through {
+            self.note_untimely(shard, Untimely::Route);
             return Err(Refusal::StaleEpoch(self.siblings(Some(&here.shard), op.key())));
         }
         if here.shard.peer(group.replica()).is_none() && !planted(Bug::ReadAfterRemoval) {

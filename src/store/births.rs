@@ -7,25 +7,17 @@
 //!   for it is applied here, requests for its vote and what a new leader says first wait, and other messages are dropped;
 //! - a split gives the new replica its data *and* leaves it the vote that it gave before.
 
-use protobuf::Message as _;
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::MessageType;
 
-use super::{Store, StoreReady};
+use super::{Store, StoreReady, held};
 use crate::{
     engine::{Batch, EngineError, View},
     planted::{Bug, planted},
     raft::Group,
     shard::KvMachine,
-    types::{Fact, ReplicaId, Shard, ShardId},
+    types::{Fact, ReplicaId, Shard, ShardId, Untimely},
     wire::RaftMessage,
 };
-
-/// Messages that wait for one replica that is not there yet.
-const HELD_MAX: usize = 8;
-/// Replicas that are not there yet and have messages waiting.
-const UNBORN_MAX: usize = 1024;
-/// Bytes of an append that waits: what a new leader says first is an empty entry. Longer ones are sent again.
-const HELD_APPEND_MAX: usize = 1 << 10;
 
 /// How a replica of a split comes to lead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,10 +39,6 @@ pub(super) enum Birth {
         /// `conf_ver` of the leader or candidate that counts on it.
         born: u64,
     },
-}
-
-pub(super) fn kind(message: &RaftMessage) -> Option<MessageType> {
-    Message::parse_from_bytes(&message.message).ok().map(|inner| inner.get_msg_type())
 }
 
 impl Birth {
@@ -79,9 +67,9 @@ impl Store {
     pub(super) fn unborn(&mut self, message: &RaftMessage) {
         let RaftMessage { shard, to, epoch, .. } = *message;
         let has_room = message.range.as_ref().is_some_and(|range| self.has_room(shard, range));
-        let kind = kind(message);
+        let kind = held::kind(message);
         // The first words of a leader, here before the split that bears the replica, or while its batch is written.
-        let is_early = message.message.len() <= HELD_APPEND_MAX && (!has_room || self.opening.contains_key(&shard));
+        let is_early = held::is_short(message) && (!has_room || self.opening.contains_key(&shard));
         match kind {
             Some(MessageType::MsgAppend) if is_early => self.hold(message.clone()),
             Some(MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot) if has_room => {
@@ -99,14 +87,8 @@ impl Store {
     }
 
     fn hold(&mut self, message: RaftMessage) {
-        if !self.held.contains_key(&message.shard) && self.held.len() >= UNBORN_MAX {
-            self.held.pop_first();
-        }
-        let held = self.held.entry(message.shard).or_default();
-        held.retain(|before| before.from.replica != message.from.replica || kind(before) != kind(&message));
-        if held.len() < HELD_MAX {
-            held.push(message);
-        }
+        self.note_untimely(message.shard, Untimely::Unborn);
+        self.held.hold(message);
     }
 
     /// Whether no other replica, and no rest of one, holds any of these keys; nor a snapshot of another shard.
@@ -179,7 +161,7 @@ impl Store {
     /// Opens what the last batch made durable.
     pub(super) fn open_born(&mut self, view: &View) -> Result<(), EngineError> {
         for shard in std::mem::take(&mut self.opening).into_keys() {
-            let held = self.held.remove(&shard).unwrap_or_default();
+            let held = self.held.take(shard);
             let claim = self.heirs.remove(&shard);
             self.open_group(shard, view)?;
             let Some(replica) = self.groups.get(&shard).map(|group| group.replica()) else { continue };

@@ -3,14 +3,14 @@
 use raft::eraftpb::MessageType;
 
 use super::{
-    Input, Store, births,
+    Input, Store, held,
     quarantine::contained_each,
     room::{self, Room},
 };
 use crate::{
     raft::Group,
     shard::{Command, KvMachine},
-    types::{Instant, PeerRole, StoreId},
+    types::{Instant, PeerRole, StoreId, Untimely},
     wire::{RaftMessage, ShardOrder, ShardStep, SnapshotChunk, SnapshotState},
 };
 
@@ -39,7 +39,7 @@ impl Store {
     fn step_raft(&mut self, message: RaftMessage) {
         let shard = message.shard;
         // Snapshots come in chunks.
-        let is_snapshot = births::kind(&message) == Some(MessageType::MsgSnapshot);
+        let is_snapshot = held::kind(&message) == Some(MessageType::MsgSnapshot);
         if !self.finds_replica(&message) || self.installing.contains_key(&shard) || is_snapshot {
             return;
         }
@@ -64,8 +64,15 @@ impl Store {
     fn finds_replica(&mut self, message: &RaftMessage) -> bool {
         let shard = message.shard;
         self.hear_store(message.from.store);
-        let is_stale = self.is_buried(shard, message.to.replica);
-        if message.to.store != self.id || is_stale || self.is_from_removed(message) {
+        if message.to.store != self.id {
+            return false;
+        }
+        if self.is_buried(shard, message.to.replica) {
+            self.note_untimely(shard, Untimely::Destroyed);
+            return false;
+        }
+        if self.is_from_removed(message) {
+            self.note_untimely(shard, Untimely::Removed);
             return false;
         }
         if self.quarantined.contains_key(&shard) {
@@ -111,8 +118,10 @@ impl Store {
     /// Nobody waits for what comes of an order: the next heartbeat shows it.
     fn obey(&mut self, ShardOrder { shard, conf_ver, step }: ShardOrder) {
         let Some(group) = self.groups.get(&shard) else { return };
-        let is_current = group.machine().is_some_and(|machine| machine.shard().epoch.conf_ver == conf_ver);
-        if !is_current || !group.leads() {
+        if group.machine().is_none_or(|machine| machine.shard().epoch.conf_ver != conf_ver) {
+            return self.note_untimely(shard, Untimely::Order);
+        }
+        if !group.leads() {
             return;
         }
         self.next_token += 1;

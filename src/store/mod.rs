@@ -17,6 +17,7 @@ mod budget;
 mod deaths;
 mod doubles;
 mod garbage;
+mod held;
 mod inspect;
 mod installing;
 mod io;
@@ -50,8 +51,8 @@ use crate::{
     engine::{EngineError, Table, View},
     raft::{Group, GroupRow},
     shard::KvMachine,
-    types::{Boot, Epoch, Fact, Instant, KeyRange, ReplicaId, Rng, Shard, ShardId, ShardRoute, StoreId},
-    wire::{Op, RaftMessage},
+    types::{Boot, Epoch, Fact, Instant, KeyRange, ReplicaId, Rng, Shard, ShardId, ShardRoute, StoreId, Untimely},
+    wire::Op,
 };
 
 /// Who waits for a proposal or a read.
@@ -90,8 +91,7 @@ pub struct Store {
     /// Leaders that were removed, and the ticks that they stay to tell the others.
     lingering: BTreeMap<ShardId, usize>,
     births: Vec<births::Birth>,
-    /// Messages for replicas that are not there yet, see [`births`].
-    held: BTreeMap<ShardId, Vec<RaftMessage>>,
+    held: held::Held,
     /// Replicas of a split that are to lead when they are opened.
     heirs: BTreeMap<ShardId, births::Claim>,
     /// Written by the batch under way, with the shard of those that have its data; opened once it is durable.
@@ -140,7 +140,7 @@ impl Store {
             dying: BTreeSet::new(),
             lingering: BTreeMap::new(),
             births: Vec::new(),
-            held: BTreeMap::new(),
+            held: held::Held::default(),
             heirs: BTreeMap::new(),
             opening: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -208,7 +208,7 @@ impl Store {
     /// There is no replica of `shard` here any more. Those who wait on it are told that nobody knows.
     fn forget(&mut self, shard: ShardId, why: &str) {
         self.status.touch(shard);
-        self.held.remove(&shard);
+        self.held.take(shard);
         self.announced.remove(&shard);
         self.stop_receiving(shard);
         self.stop_sending(shard);
@@ -217,6 +217,10 @@ impl Store {
         for token in orphans {
             self.answer_unknown(token, why);
         }
+    }
+
+    fn note_untimely(&mut self, shard: ShardId, what: Untimely) {
+        self.early.facts.push(Fact::Untimely { shard, what });
     }
 
     fn touch(&mut self, shard: ShardId) {

@@ -144,10 +144,34 @@ pub enum Fact {
         /// What is wrong.
         why: String,
     },
+    /// Something came too late, twice or too early, and the rule for it was followed.
+    Untimely {
+        /// The shard that it is about.
+        shard: ShardId,
+        /// What came.
+        what: Untimely,
+    },
     /// A decision worth a line in the trace, such as an operator of Prophet's or a store's registration.
     Decision(String),
     /// Something done to a disk.
     Disk(DiskFact),
+}
+
+/// What came at another time than it was meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Untimely {
+    /// A request for a range that its shard has no more: it is refused, and taught the ranges of now.
+    Route,
+    /// A request whose envelope came before, or is of an earlier life of its sender: it is not carried out.
+    Double,
+    /// An order of Prophet's for a membership that has changed since: it is void.
+    Order,
+    /// A message of a replica that its shard has removed: the sender is told so.
+    Removed,
+    /// A message for a replica that was destroyed, or for one before it: it is dropped.
+    Destroyed,
+    /// A message for a replica that is not there yet: it waits.
+    Unborn,
 }
 
 /// What was asked of a disk.

@@ -10,7 +10,7 @@ mod shard;
 mod time;
 
 pub use epoch::Epoch;
-pub use fact::{DiskFact, Fact};
+pub use fact::{DiskFact, Fact, Untimely};
 pub use id::{Boot, CallId, ClusterId, NodeToken, ReplicaId, ShardId, StoreId};
 pub use range::KeyRange;
 pub use rng::Rng;

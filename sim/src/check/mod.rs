@@ -22,13 +22,13 @@ pub mod set;
 pub mod sums;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use matrixkv::types::{Fact, ReplicaId, ShardId};
+use matrixkv::types::{Fact, ReplicaId, ShardId, Untimely};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -133,7 +133,7 @@ impl fmt::Display for Violation {
 }
 
 /// What the facts added up to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// Elections won.
     pub elections: u64,
@@ -155,6 +155,10 @@ pub struct Tally {
     pub stores_down: u64,
     /// Replicas put out of service.
     pub quarantined: u64,
+    /// Replicas opened on a node where an earlier one of their shard was destroyed.
+    pub reborn: u64,
+    /// What came too late, twice or too early.
+    pub untimely: BTreeMap<Untimely, u64>,
 }
 
 /// A replica that leads, as its own facts say.
@@ -197,7 +201,7 @@ impl Observer {
             inner.instant_is_over();
         }
         inner.last_seen = at;
-        inner.count(fact);
+        inner.count(node, fact);
         if let Some(text) = worth_telling(fact) {
             inner.event(at, format!("node{node}: {text}"));
         }
@@ -268,6 +272,11 @@ impl Observer {
         self.lock().elections.leaders().collect()
     }
 
+    /// How many learners live on `node`, as far as the facts said.
+    pub fn learners_on(&self, node: usize) -> usize {
+        self.lock().ranges.learners_on(node)
+    }
+
     /// How many shards there are, as far as the facts said.
     pub fn shards(&self) -> usize {
         self.lock().ranges.shards()
@@ -275,7 +284,7 @@ impl Observer {
 
     /// What was counted.
     pub fn tally(&self) -> Tally {
-        self.lock().tally
+        self.lock().tally.clone()
     }
 
     /// Takes out what was found: the violations, and the last events before the end.
@@ -292,18 +301,22 @@ impl Observer {
 }
 
 impl Inner {
-    fn count(&mut self, fact: &Fact) {
+    fn count(&mut self, node: usize, fact: &Fact) {
         match fact {
             Fact::BecameLeader { .. } => self.tally.elections += 1,
             Fact::GaveUp { .. } => self.tally.given_up += 1,
             Fact::Applied { .. } => self.tally.applied += 1,
             Fact::Installed { .. } => self.tally.snapshots += 1,
             Fact::Staged { .. } => self.tally.chunks += 1,
-            Fact::Opened { .. } => self.tally.opened += 1,
+            Fact::Opened { shard, .. } => {
+                self.tally.opened += 1;
+                self.tally.reborn += u64::from(self.ranges.is_new_home_of_old(node, *shard));
+            }
             Fact::Split { .. } => self.tally.splits += 1,
             Fact::Destroyed { .. } => self.tally.destroyed += 1,
             Fact::HeldDown { .. } => self.tally.stores_down += 1,
             Fact::Quarantined { .. } => self.tally.quarantined += 1,
+            Fact::Untimely { what, .. } => *self.tally.untimely.entry(*what).or_default() += 1,
             _ => {}
         }
     }
@@ -369,6 +382,7 @@ fn worth_telling(fact: &Fact) -> Option<String> {
         | Fact::Staged { .. }
         | Fact::SplitProposed { .. }
         | Fact::HeldDown { .. }
+        | Fact::Untimely { .. }
         | Fact::Disk(_) => None,
     }
 }

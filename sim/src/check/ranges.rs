@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use matrixkv::types::{Epoch, Fact, ReplicaId, Shard, ShardId, StoreId};
+use matrixkv::types::{Epoch, Fact, PeerRole, ReplicaId, Shard, ShardId, StoreId};
 
 use super::{Found, Invariant, ReplicaKey};
 
@@ -96,6 +96,23 @@ impl Ranges {
             let lingers = newest.peer(*replica).is_none();
             lingers.then(|| format!("{replica} of {shard} lingers on node{node}; its shard is {newest:?}"))
         })
+    }
+
+    /// Whether `node` has no replica of `shard`, and a destroyed one.
+    pub(super) fn is_new_home_of_old(&self, node: usize, shard: ShardId) -> bool {
+        let first = (node, shard, ReplicaId(0));
+        let was_here = self.destroyed.range(first..).next().is_some_and(|(home, id, _)| (*home, *id) == (node, shard));
+        was_here && !self.living.contains_key(&(node, shard))
+    }
+
+    /// Learners on `node`, as far as the newest descriptors say.
+    pub(super) fn learners_on(&self, node: usize) -> usize {
+        let here = self.living.iter().filter(|((home, _), _)| *home == node);
+        let is_learner = |shard, replica| {
+            let peer = self.newest.get(shard).and_then(|shard: &Shard| shard.peer(replica));
+            peer.is_some_and(|peer| peer.role == PeerRole::Learner)
+        };
+        here.filter(|((_, shard), replica)| is_learner(shard, **replica)).count()
     }
 
     /// How many shards there are.
@@ -195,7 +212,7 @@ fn counts_others(replica: ReplicaId, shard: &Shard, voters: &[ReplicaId]) -> Opt
 
 #[cfg(test)]
 mod tests {
-    use matrixkv::types::{KeyRange, Peer, PeerRole};
+    use matrixkv::types::{KeyRange, Peer};
 
     use super::*;
 

@@ -43,9 +43,11 @@ pub async fn restart(world: &World, node: Target, down: Duration) -> Struck {
 /// Kills a process; what it gave to the operating system survives.
 pub async fn kill(world: &World, kind: Kind, node: Target, down: Duration) -> Struck {
     let Some(node) = world.resolve(node) else { return Struck::Skipped };
+    let learners = world.record().observer.learners_on(node);
     if !world.kill(node, Death::Process).await {
         return Struck::Skipped;
     }
+    world.record().count("learners killed", learners as u64);
     world.record().fault(kind, world.now(), &format!("node{node} for {down:?}"));
     sleep(down).await;
     world.restart(node);

@@ -149,6 +149,7 @@ fn kind(fact: &Fact) -> (&'static str, u64) {
         Fact::Split { left, .. } => ("split", left.id.0),
         Fact::Destroyed { shard, .. } => ("destroyed", shard.0),
         Fact::Quarantined { shard, .. } => ("quarantined", shard.0),
+        Fact::Untimely { shard, .. } => ("untimely", shard.0),
         Fact::HeldDown { .. } | Fact::Decision(_) => ("decision", 0),
         Fact::Disk(_) => ("disk", 0),
     }
