@@ -29,6 +29,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("raft.max-inflight-msgs", "16"),
     ("raft.batch-bytes-max", r#""1MB""#),
     ("raft.raft-log.compact-threshold", "16"),
+    ("raft.raft-log.compact-bytes", r#""1MB""#),
     ("snapshot.snap-chunk-size", r#""1MB""#),
     ("snapshot.max-concurrency-snap-chunks", "2"),
     ("replication.max-peer-down-time", r#""15s""#),

@@ -127,6 +127,9 @@ pub struct Knobs {
     /// `[snapshot] snap-chunk-size`.
     pub chunk_bytes: u64,
     /// `[snapshot] max-concurrency-snap-chunks`.
+    /// `[raft.raft-log] compact-bytes`.
+    #[serde(default = "usual_log_bytes")]
+    pub compact_bytes: u64,
     pub chunks_max: u64,
     /// `[replication] shard-heartbeat-duration`.
     #[serde(with = "span")]
@@ -192,6 +195,10 @@ fn usual_replicas() -> usize {
 fn usual_requests() -> u64 {
     4096
 }
+fn usual_log_bytes() -> u64 {
+    16 << 20
+}
+
 
 fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -250,6 +257,8 @@ impl Knobs {
             chunks_max: pick(&mut chunks, &[1, 2, 8]),
             shard_heartbeat: millis(pick(&mut prophet, &[300, 600, 1000])),
             store_heartbeat: millis(pick(&mut prophet, &[300, 600, 1000])),
+            // Where values are long, or batches large.
+            compact_bytes: pick(&mut dice(seed, "log-bytes"), &[usual_log_bytes(), usual_log_bytes(), 16 << 10]),
             peer_down_time: pick(&mut down, &[millis(2000), millis(6000), LONG_DOWN_TIME]),
             store_down_time: pick(&mut down, &[millis(2000), millis(6000), LONG_DOWN_TIME]),
             membership_check: millis(pick(&mut down, &[500, 2000, 6000])),
@@ -368,16 +377,16 @@ impl Knobs {
         format!(
             "addr-raft = \"{bind}:{raft}\"\naddr-advertise-raft = \"{host}:{raft}\"\n\
              addr-client = \"{bind}:{client}\"\naddr-advertise-client = \"{host}:{client}\"\n\
-             dir-data = {data:?}\n\
+             dir-data = {data:?}\nlabels = {labels}\n\
              [raft]\ntick-interval = {tick}\nheartbeat-ticks = {heartbeat}\nelection-timeout-ticks = {election}\n\
              quiet-after-ticks = {quiet}\nbatch-bytes-max = {batch}\nmax-inflight-msgs = {inflight}\n\
-             [raft.raft-log]\ncompact-threshold = {compact}\n\
+             [raft.raft-log]\ncompact-threshold = {compact}\ncompact-bytes = \"{log_bytes}B\"\n\
              [snapshot]\nsnap-chunk-size = \"{chunk}B\"\nmax-concurrency-snap-chunks = {chunks}\n\
              [replication]\nmax-peer-down-time = {peer_down}\nshard-state-check-duration = {check}\n\
              shard-heartbeat-duration = {shard_beat}\nstore-heartbeat-duration = {store_beat}\n\
              [prophet]\nname = \"node{node}\"\nfounding-wait = {founding}\n{membership}{etcd}\
              [prophet.schedule]\nmax-container-down-time = {store_down}\n\
-             [prophet.replication]\nmax-replicas = {replicas}\ninitial-split-keys = {splits}\n\
+             [prophet.replication]\nmax-replicas = {replicas}\nlocation-labels = {names}\ninitial-split-keys = {splits}\n\
              [limits]\nrequest-deadline = {deadline}\nfile-slack-max = {slack}\ndisk-stall-max = {stall}\n\
              disk-reserve = {DISK_RESERVE}\nrequests-in-flight-max = {requests}\n",
             requests = self.requests_max,
@@ -401,6 +410,7 @@ impl Knobs {
             replicas = self.replicas,
             // What JSON escapes, TOML reads alike.
             splits = serde_json::json!(self.split_keys()),
+            log_bytes = self.compact_bytes,
             deadline = ms(self.request_deadline),
             slack = self.file_slack_max,
             stall = ms(self.disk_stall_max),
@@ -493,14 +503,15 @@ impl fmt::Display for Knobs {
         }
         writeln!(
             f,
-            "  raft    tick {:?}, heartbeat {} ticks, election {} ticks, quiet after {}, batch {} bytes, {} in flight, compact at {}",
+            "  raft    tick {:?}, heartbeat {} ticks, election {} ticks, quiet after {}, batch {} bytes, {} in flight, compact at {} or {} bytes",
             self.tick,
             self.heartbeat_ticks,
             self.election_ticks,
             self.quiet_after_ticks,
             self.batch_bytes_max,
             self.inflight_max,
-            self.compact_threshold
+            self.compact_threshold,
+            self.compact_bytes
         )?;
         writeln!(
             f,

@@ -37,7 +37,10 @@ fn raft(settings: &Settings) -> RaftConfig {
         max_inflight_msgs: settings.count("raft.max-inflight-msgs"),
         // A batch is a proposal: whoever makes proposals small has made batches small.
         batch_bytes_max: settings.number("raft.batch-bytes-max").min(max_entry_bytes),
-        raft_log: RaftLogConfig { compact_threshold: settings.number("raft.raft-log.compact-threshold") },
+        raft_log: RaftLogConfig {
+            compact_threshold: settings.number("raft.raft-log.compact-threshold"),
+            compact_bytes: settings.number("raft.raft-log.compact-bytes"),
+        },
     }
 }
 

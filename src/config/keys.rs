@@ -115,7 +115,9 @@ pub const KEYS: &[KeyInfo] = &[
     key("raft.batch-bytes-max", r#""256KB""#, Size(1, GB),
         "limit of one batched proposal, so that a large batch does not starve heartbeats; never over max-entry-bytes"),
     key("raft.raft-log.compact-threshold", "256", Count(1, MANY),
-        "entries kept before the log is compacted"),
+        "entries kept before the log is compacted; four times as many for a follower that lags"),
+    key("raft.raft-log.compact-bytes", r#""16MB""#, Size(1, TB),
+        "bytes of entries over which fewer are kept; four times as many for a follower that lags"),
 
     key("snapshot.snap-chunk-size", r#""4MB""#, Size(64, GB),
         "bytes of keys and values in one chunk of a snapshot, about: a row is never cut"),

@@ -50,6 +50,8 @@ pub struct RaftConfig {
 #[allow(missing_docs, reason = "each field is a key, and KEYS says what it means")]
 pub struct RaftLogConfig {
     pub compact_threshold: u64,
+    /// Bytes of entries over which fewer are kept.
+    pub compact_bytes: u64,
 }
 
 /// Section `[snapshot]`.

@@ -4,7 +4,9 @@
 //! - entries are contiguous from `truncated + 1`;
 //! - what memory holds and the batch was given is the same; rows of overwritten or truncated entries are removed in
 //!   the batch that replaces them;
-//! - entries of the whole kept log stay in memory. It is bounded by compaction (`compact-threshold`).
+//! - entries of the whole kept log stay in memory. It is bounded by compaction (`compact-threshold`, `compact-bytes`),
+//!   which spares what is not applied yet, and what follows on a snapshot that is under way;
+//! - `bytes` is the sum over `entries`.
 
 use std::collections::VecDeque;
 
@@ -29,6 +31,14 @@ pub(super) struct Log {
     truncated: u64,
     truncated_term: u64,
     entries: VecDeque<Entry>,
+    bytes: u64,
+}
+
+/// Bytes of an entry beside what it carries.
+const ENTRY_BYTES: u64 = 64;
+
+fn bytes_of(entry: &Entry) -> u64 {
+    (entry.data.len() + entry.context.len()) as u64 + ENTRY_BYTES
 }
 
 impl Log {
@@ -61,6 +71,7 @@ impl Log {
             conf: row.conf_state(),
             truncated: row.truncated,
             truncated_term: row.truncated_term,
+            bytes: entries.iter().map(bytes_of).sum(),
             entries,
         })
     }
@@ -105,6 +116,22 @@ impl Log {
         self.truncated
     }
 
+    /// Bytes of the entries that are kept.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The least index after which there are no more than `limit` bytes of entries.
+    pub fn beyond(&self, limit: u64) -> u64 {
+        let mut left = self.bytes;
+        let is_over = |entry: &&Entry| {
+            let goes = left > limit;
+            left -= bytes_of(entry);
+            goes
+        };
+        self.truncated + self.entries.iter().take_while(is_over).count() as u64
+    }
+
     /// Appends, in place of entries of the same and later indexes.
     pub fn append(&mut self, entries: Vec<Entry>, batch: &mut Batch) {
         let Some(first) = entries.first().map(|entry| entry.index) else { return };
@@ -113,10 +140,12 @@ impl Log {
         for index in first..=self.last() {
             batch.delete(Table::Log, log_key(self.shard, index));
         }
-        self.entries.truncate((first - self.truncated - 1) as usize);
+        let replaced = self.entries.split_off((first - self.truncated - 1) as usize);
+        self.bytes -= replaced.iter().map(bytes_of).sum::<u64>();
         for entry in entries {
             let bytes = entry.write_to_bytes().expect("an entry encodes");
             batch.put(Table::Log, log_key(self.shard, entry.index), bytes.into());
+            self.bytes += bytes_of(&entry);
             self.entries.push_back(entry);
         }
     }
@@ -161,7 +190,7 @@ impl Log {
         self.truncated_term = self.term(index).expect("the entry is in the log");
         for old in self.truncated + 1..=index {
             batch.delete(Table::Log, log_key(self.shard, old));
-            self.entries.pop_front();
+            self.bytes -= self.entries.pop_front().map_or(0, |entry| bytes_of(&entry));
         }
         self.truncated = index;
     }
@@ -172,6 +201,7 @@ impl Log {
             batch.delete(Table::Log, log_key(self.shard, old));
         }
         self.entries.clear();
+        self.bytes = 0;
         self.truncated = index;
         self.truncated_term = term;
         self.conf = conf;

@@ -140,6 +140,8 @@ pub struct GroupConfig {
     pub max_entry_bytes: u64,
     /// Entries that are kept behind the applied index.
     pub compact_threshold: u64,
+    /// Bytes of entries over which fewer are kept.
+    pub compact_bytes: u64,
     /// Proposals that may wait in a group.
     pub proposals_max: usize,
     /// Reads that may wait in a group.
@@ -161,6 +163,7 @@ impl GroupConfig {
             batch_bytes_max: config.raft.batch_bytes_max,
             max_entry_bytes: config.raft.max_entry_bytes,
             compact_threshold: config.raft.raft_log.compact_threshold,
+            compact_bytes: config.raft.raft_log.compact_bytes,
             proposals_max: config.limits.proposals_pending_max,
             reads_max: config.limits.reads_pending_max,
             quiet_after_ticks: config.raft.quiet_after_ticks,

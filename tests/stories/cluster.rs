@@ -75,6 +75,7 @@ fn config(quiet_after_ticks: u64) -> StoreConfig {
             batch_bytes_max: 1 << 16,
             max_entry_bytes: 1 << 20,
             compact_threshold: 8,
+            compact_bytes: 1 << 20,
             proposals_max: 100,
             reads_max: 100,
             quiet_after_ticks,

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// How many times what is kept in any case a leader keeps for a follower that lags.
+const WINDOWS: u64 = 4;
+
 impl<M: Machine> Group<M> {
     pub(super) fn apply(
         &mut self,
@@ -68,19 +71,23 @@ impl<M: Machine> Group<M> {
 
     /// Forgets entries that are durable, applied, and not needed by a follower that lags within reason.
     pub(super) fn compact(&mut self, applied_in_view: u64, batch: &mut Batch) {
-        let keep = self.config.compact_threshold;
+        let (keep, keep_bytes) = (self.config.compact_threshold, self.config.compact_bytes);
         let log = self.raft.store();
-        let mut to = applied_in_view.min(self.row.applied).saturating_sub(keep);
+        let applied = applied_in_view.min(self.row.applied);
+        let mut to = applied.saturating_sub(keep).max(log.beyond(keep_bytes)).min(applied);
         if self.leads() {
+            let window = log.beyond(WINDOWS * keep_bytes);
             let needed = self.raft.raft.prs().iter().filter_map(|(_, progress)| match progress.state {
                 // It goes on from there, or from later.
                 raft::ProgressState::Snapshot => Some(progress.pending_snapshot),
-                // A follower more than four windows behind gets a snapshot instead.
-                _ => Some(progress.matched).filter(|matched| matched + 4 * keep > applied_in_view),
+                // One that lags further gets a snapshot instead.
+                _ => Some(progress.matched)
+                    .filter(|matched| matched + WINDOWS * keep > applied_in_view && *matched >= window),
             });
             to = to.min(needed.min().unwrap_or(to));
         }
-        if to < log.truncated() + keep.max(1) || !self.row.is_initialised() {
+        let is_worth_it = to >= log.truncated() + keep.max(1) || to > log.truncated() && log.bytes() > keep_bytes;
+        if !is_worth_it || !self.row.is_initialised() {
             return;
         }
         self.raft.mut_store().truncate(to, batch);
