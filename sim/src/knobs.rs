@@ -86,6 +86,9 @@ pub struct Knobs {
     /// `[prophet.replication] max-replicas`.
     #[serde(default = "usual_replicas")]
     pub replicas: usize,
+    /// Zones that the nodes stand in, by turns: each store has its own as a label, and replicas are kept apart by it. 0 is none.
+    #[serde(default)]
+    pub zones: usize,
     /// Clients.
     pub clients: usize,
     /// Shards that the key space is cut into from the start.
@@ -124,12 +127,12 @@ pub struct Knobs {
     pub inflight_max: u64,
     /// `[raft.raft-log] compact-threshold`.
     pub compact_threshold: u64,
-    /// `[snapshot] snap-chunk-size`.
-    pub chunk_bytes: u64,
-    /// `[snapshot] max-concurrency-snap-chunks`.
     /// `[raft.raft-log] compact-bytes`.
     #[serde(default = "usual_log_bytes")]
     pub compact_bytes: u64,
+    /// `[snapshot] snap-chunk-size`.
+    pub chunk_bytes: u64,
+    /// `[snapshot] max-concurrency-snap-chunks`.
     pub chunks_max: u64,
     /// `[replication] shard-heartbeat-duration`.
     #[serde(with = "span")]
@@ -192,13 +195,13 @@ fn usual_replicas() -> usize {
     3
 }
 
-fn usual_requests() -> u64 {
-    4096
-}
 fn usual_log_bytes() -> u64 {
     16 << 20
 }
 
+fn usual_requests() -> u64 {
+    4096
+}
 
 fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -233,6 +236,7 @@ impl Knobs {
             seed,
             nodes,
             replicas: usual_replicas(),
+            zones: pick(&mut dice(seed, "zones"), &[0, 0, 0, 2, 3]),
             clients: if crowd { clients * 8 } else { clients },
             shards: world.between(1, 8).min(keys as u64) as usize,
             shard_capacity: pick(&mut split, &[16, 64, 256, 1024, 8192, 64 << 20]),
@@ -253,12 +257,12 @@ impl Knobs {
             batch_bytes_max: pick(&mut raft, &[64, 1024, 256 * 1024]),
             inflight_max: pick(&mut raft, &[2, 16, 256]),
             compact_threshold: pick(&mut raft, &[4, 16, 64, 256]),
+            // Where values are long, or batches large.
+            compact_bytes: pick(&mut dice(seed, "log-bytes"), &[usual_log_bytes(), usual_log_bytes(), 16 << 10]),
             chunk_bytes: pick(&mut chunks, &[64, 256, 4096, 4 << 20]),
             chunks_max: pick(&mut chunks, &[1, 2, 8]),
             shard_heartbeat: millis(pick(&mut prophet, &[300, 600, 1000])),
             store_heartbeat: millis(pick(&mut prophet, &[300, 600, 1000])),
-            // Where values are long, or batches large.
-            compact_bytes: pick(&mut dice(seed, "log-bytes"), &[usual_log_bytes(), usual_log_bytes(), 16 << 10]),
             peer_down_time: pick(&mut down, &[millis(2000), millis(6000), LONG_DOWN_TIME]),
             store_down_time: pick(&mut down, &[millis(2000), millis(6000), LONG_DOWN_TIME]),
             membership_check: millis(pick(&mut down, &[500, 2000, 6000])),
@@ -329,6 +333,11 @@ impl Knobs {
         self.clients + READERS + 1 + beside
     }
 
+    /// The zone of `node`.
+    pub fn zone(&self, node: usize) -> usize {
+        node % self.zones.max(1)
+    }
+
     /// Whether what clients write may outgrow a shard.
     pub fn splits(&self) -> bool {
         self.shard_capacity < 1 << 20
@@ -389,6 +398,8 @@ impl Knobs {
              [prophet.replication]\nmax-replicas = {replicas}\nlocation-labels = {names}\ninitial-split-keys = {splits}\n\
              [limits]\nrequest-deadline = {deadline}\nfile-slack-max = {slack}\ndisk-stall-max = {stall}\n\
              disk-reserve = {DISK_RESERVE}\nrequests-in-flight-max = {requests}\n",
+            labels = if self.zones > 0 { format!("[[\"zone\", \"z{}\"]]", self.zone(node)) } else { "[]".into() },
+            names = if self.zones > 0 { "[\"zone\"]" } else { "[]" },
             requests = self.requests_max,
             raft = port + 1,
             client = port + 2,
@@ -399,6 +410,7 @@ impl Knobs {
             batch = self.batch_bytes_max,
             inflight = self.inflight_max,
             compact = self.compact_threshold,
+            log_bytes = self.compact_bytes,
             chunk = self.chunk_bytes,
             chunks = self.chunks_max,
             shard_beat = ms(self.shard_heartbeat),
@@ -410,7 +422,6 @@ impl Knobs {
             replicas = self.replicas,
             // What JSON escapes, TOML reads alike.
             splits = serde_json::json!(self.split_keys()),
-            log_bytes = self.compact_bytes,
             deadline = ms(self.request_deadline),
             slack = self.file_slack_max,
             stall = ms(self.disk_stall_max),
@@ -483,8 +494,13 @@ impl fmt::Display for Knobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "  world   {} nodes ({PROPHET_NODES} of them Prophet), {} shards of {} bytes, {} replicas each, starts {:?}",
-            self.nodes, self.shards, self.shard_capacity, self.replicas, self.starts
+            "  world   {} nodes ({PROPHET_NODES} of them Prophet) in {} zones, {} shards of {} bytes, {} replicas each, starts {:?}",
+            self.nodes,
+            self.zones.max(1),
+            self.shards,
+            self.shard_capacity,
+            self.replicas,
+            self.starts
         )?;
         writeln!(
             f,

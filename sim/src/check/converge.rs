@@ -1,5 +1,5 @@
-//! V: after healing, every shard has min(`max-replicas`, live stores) voters on different live stores and one leader,
-//! as each node says over HTTP, within a bound that is computed before.
+//! V: after healing, every shard has min(`max-replicas`, live stores) voters on different live stores, in as many zones as
+//! there are for them, and one leader, as each node says over HTTP, within a bound that is computed before.
 //!
 //! Where a plan loses a folder and no run sees the end of the down-times, the replicas on that store are never replaced: its
 //! voter is counted as if it lived. A leader on it, or a second voter beside it that is missing, is still told.
@@ -45,6 +45,8 @@ pub struct Demand {
     pub lost_store: bool,
     /// How many nodes said what they know of all shards; the others named their own store.
     pub views: usize,
+    /// How many zones the nodes stand in, by turns; 0 is none.
+    pub zones: usize,
 }
 
 #[derive(Deserialize)]
@@ -88,16 +90,17 @@ pub fn judge(demand: &Demand, bodies: &BTreeMap<usize, String>) -> Result<(), St
         let answer: Answer = serde_json::from_str(body).map_err(|error| format!("node{node} says {body}: {error}"))?;
         answers.insert(*node, answer);
     }
-    let live: BTreeSet<u64> = answers.values().map(|answer| answer.store_id).collect();
-    if live.len() < answers.len() || live.contains(&0) {
-        return Err(format!("{} nodes have the stores {live:?}", answers.len()));
+    let live: BTreeMap<u64, usize> =
+        answers.iter().map(|(node, answer)| (answer.store_id, node % demand.zones.max(1))).collect();
+    if live.len() < answers.len() || live.contains_key(&0) {
+        return Err(format!("{} nodes have the stores {:?}", answers.len(), live.keys()));
     }
     answers.iter().take(demand.views).try_for_each(|(node, answer)| {
         judge_answer(demand, &live, answer).map_err(|why| format!("node{node} says: {why}"))
     })
 }
 
-fn judge_answer(demand: &Demand, live: &BTreeSet<u64>, answer: &Answer) -> Result<(), String> {
+fn judge_answer(demand: &Demand, live: &BTreeMap<u64, usize>, answer: &Answer) -> Result<(), String> {
     let shards = answer.shards.as_deref().unwrap_or_default();
     judge_cover(shards)?;
     shards.iter().try_for_each(|shard| {
@@ -115,10 +118,10 @@ fn judge_cover(shards: &[ShardView]) -> Result<(), String> {
     if is_whole { Ok(()) } else { Err(format!("the shards do not cover all keys once: {ranges:?}")) }
 }
 
-fn judge_shard(demand: &Demand, live: &BTreeSet<u64>, shard: &ShardView) -> Result<(), String> {
+fn judge_shard(demand: &Demand, live: &BTreeMap<u64, usize>, shard: &ShardView) -> Result<(), String> {
     let leaders: Vec<_> = shard.replicas.iter().filter(|replica| replica.role == "L").collect();
     let [leader] = leaders.as_slice() else { return Err(format!("{} leaders", leaders.len())) };
-    if !live.contains(&leader.store_id) {
+    if !live.contains_key(&leader.store_id) {
         return Err(format!("its leader {} is on store {}, which is gone", leader.replica_id, leader.store_id));
     }
     if let Some(bad) = shard.replicas.iter().find(|replica| replica.quarantined) {
@@ -126,19 +129,24 @@ fn judge_shard(demand: &Demand, live: &BTreeSet<u64>, shard: &ShardView) -> Resu
     }
     let voters: Vec<_> = shard.replicas.iter().filter(|replica| !replica.learner).collect();
     let stores: BTreeSet<u64> = voters.iter().map(|voter| voter.store_id).collect();
-    let gone = stores.difference(live).count();
+    let gone = stores.iter().filter(|store| !live.contains_key(store)).count();
     if stores.len() != voters.len() {
         return Err(format!("two of its voters are on one store of {stores:?}"));
     }
     if gone > usize::from(demand.lost_store) {
-        return Err(format!("voters on {stores:?}, but live are {live:?}"));
+        return Err(format!("voters on {stores:?}, but live are {:?}", live.keys()));
     }
     let expected = demand.replicas.min(live.len() + gone);
     let learners = shard.replicas.len() - voters.len();
-    if voters.len() == expected && learners == 0 {
-        return Ok(());
+    if voters.len() != expected || learners > 0 {
+        return Err(format!("{} voters and {learners} learners instead of {expected} voters", voters.len()));
     }
-    Err(format!("{} voters and {learners} learners instead of {expected} voters", voters.len()))
+    let zones: BTreeSet<_> = stores.iter().filter_map(|store| live.get(store)).collect();
+    let possible = live.values().collect::<BTreeSet<_>>().len().min(expected);
+    if zones.len() + gone < possible {
+        return Err(format!("its voters on {stores:?} are in the zones {zones:?}, and could be in {possible}"));
+    }
+    Ok(())
 }
 
 /// Judges the body of `GET /prophet`: its group has all its voters.
@@ -193,7 +201,7 @@ mod tests {
     }
 
     fn judge_replicas(replicas: &[String], nodes: u64, lost_store: bool) -> Result<(), String> {
-        judge(&Demand { replicas: 3, lost_store, views: usize::MAX }, &bodies(&replicas.join(","), nodes))
+        judge(&Demand { replicas: 3, lost_store, views: usize::MAX, zones: 0 }, &bodies(&replicas.join(","), nodes))
     }
 
     #[test]
@@ -214,9 +222,22 @@ mod tests {
     }
 
     #[test]
+    fn voters_that_could_be_further_apart_are_told() {
+        let full = [replica(10, 1, "F"), replica(11, 2, "L"), replica(12, 4, "F")].join(",");
+        let judge = |nodes, zones| {
+            judge(&Demand { replicas: 3, lost_store: false, views: usize::MAX, zones }, &bodies(&full, nodes))
+        };
+        assert_eq!(judge(5, 0), Ok(()));
+        assert_eq!(judge(5, 2), Ok(()));
+        // Stores 1 and 4 are in one zone of three.
+        assert!(judge(5, 3).unwrap_err().contains("could be in 3"));
+        assert_eq!(judge(4, 4), Ok(()));
+    }
+
+    #[test]
     fn a_node_that_knows_no_shard_is_told() {
         let bodies = BTreeMap::from([(0, r#"{"store-id":1,"shards":null}"#.to_owned())]);
-        let demand = Demand { replicas: 3, lost_store: false, views: usize::MAX };
+        let demand = Demand { replicas: 3, lost_store: false, views: usize::MAX, zones: 0 };
         assert!(judge(&demand, &bodies).unwrap_err().contains("do not cover"));
     }
 }

@@ -79,7 +79,7 @@ pub async fn is_replicated(ground: &impl Ground) -> Result<(), String> {
     let knobs = ground.knobs();
     // What it had is rebuilt only where its silence is ever held for death.
     let lost_store = ground.lost_a_folder() && knobs.forgives_silence();
-    converge::judge(&Demand { replicas: knobs.replicas, lost_store, views }, &bodies)?;
+    converge::judge(&Demand { replicas: knobs.replicas, lost_store, views, zones: knobs.zones }, &bodies)?;
     converge::judge_prophet(PROPHET_NODES, &get(ground, someone(ground)?, "/prophet").await?)
 }
 
