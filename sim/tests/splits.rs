@@ -28,17 +28,6 @@ fn a_follower_that_the_log_has_left_behind() {
     at_least(&report, "snapshots installed", 20);
 }
 
-/// 34, V, A: the same where entries are few and long, so that bytes bound what is kept and not their number. Seen to fail when
-/// they are not counted.
-#[test]
-fn a_follower_that_a_log_of_long_entries_has_left_behind() {
-    let knobs =
-        Knobs { compact_threshold: 1 << 20, compact_bytes: 4 << 10, value_bytes_max: 4000, ..patient(moving(134)) };
-    let plan = repeated(secs(8), secs(5), 4, |n| Fault::Kill { node: Target::Node(n as usize), down: secs(2) });
-    let report = must_hold(knobs, plan);
-    at_least(&report, "snapshots installed", 20);
-}
-
 /// 35, R, L, D: a leader is killed when it has proposed a split, while that is committed, and when it has applied it; again
 /// and again, under load. Seen to fail with the planted bug `drop-epoch-check`.
 #[test]
