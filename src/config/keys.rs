@@ -198,7 +198,7 @@ pub const KEYS: &[KeyInfo] = &[
     key("limits.connections-max", "4096", Count(1, MANY),
         "HTTP connections at once"),
     key("limits.requests-in-flight-max", "4096", Count(1, MANY),
-        "HTTP requests at once; one more is answered 503"),
+        "HTTP requests at once; one more is answered 503. A store has eight times as many under way, whoever asks"),
     key("limits.inbox-messages-max", "65536", Count(16, MANY),
         "messages waiting for the store's loop, and for Prophet's"),
     key("limits.peer-queue-bytes-max", r#""64MB""#, Size(KB, 16 * GB),
