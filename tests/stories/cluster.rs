@@ -1,6 +1,7 @@
 //! Stores turned by hand, and the commands that a story may use:
 //!
-//! - `quiet N`: before the stores are made: groups go quiet after N ticks without anything to do;
+//! - `quiet N`: before the stores are made: groups go quiet after N ticks without anything to do; `appends N`: an append
+//!   carries N bytes of entries at the most, or one entry;
 //! - `stores N`: stores 1 to N, each with an engine of its own; `shard A B ...`: a shard of all keys with replicas on
 //!   those stores (replica 10 on store 1, and so on), `shard A B but C`: with one on store C that never was; `halves A B ...`: two shards, cut at `m`;
 //! - `tick N S ...`: N ticks of those stores; `deliver`: messages travel until nobody says anything;
@@ -62,15 +63,16 @@ pub struct Cluster {
     now: u64,
     hush: bool,
     quiet: u64,
+    appends: Option<u64>,
     halves: bool,
 }
 
-fn config(quiet_after_ticks: u64) -> StoreConfig {
+fn config(quiet_after_ticks: u64, appends: Option<u64>) -> StoreConfig {
     StoreConfig {
         group: GroupConfig {
             heartbeat_ticks: 2,
             election_ticks: 10,
-            max_size_per_msg: 1 << 20,
+            max_size_per_msg: appends.unwrap_or(1 << 20),
             max_inflight_msgs: 16,
             batch_bytes_max: 1 << 16,
             max_entry_bytes: 1 << 20,
@@ -98,8 +100,8 @@ fn peer(store: u64, role: PeerRole) -> Peer {
     Peer { replica: ReplicaId(store * 10), store: StoreId(store), role }
 }
 
-fn open(id: u64, boot: u64, quiet: u64, engine: &Engine) -> Store {
-    Store::open(StoreId(id), Boot(boot), config(quiet), Rng::new(id), &engine.view().unwrap()).unwrap()
+fn open(id: u64, boot: u64, config: StoreConfig, engine: &Engine) -> Store {
+    Store::open(StoreId(id), Boot(boot), config, Rng::new(id), &engine.view().unwrap()).unwrap()
 }
 
 impl Cluster {
@@ -166,6 +168,7 @@ impl Cluster {
                 }
             }
             "quiet" => self.quiet = number(1),
+            "appends" => self.appends = Some(number(1)),
             "hush" => self.hush = true,
             "loud" => self.hush = false,
             other => panic!("no such command: {other}"),
@@ -174,7 +177,7 @@ impl Cluster {
 
     fn add(&mut self, id: u64) {
         let engine = Engine::open(&MemoryDisk::default(), Path::new("/store/store.redb")).unwrap();
-        let store = open(id, 1, self.quiet, &engine);
+        let store = open(id, 1, config(self.quiet, self.appends), &engine);
         self.nodes.insert(id, Node { engine, store, boot: 1 });
     }
 
@@ -240,7 +243,7 @@ impl Cluster {
     fn restart(&mut self, id: u64, said: &mut String) {
         let node = self.nodes.get_mut(&id).unwrap();
         node.boot += 1;
-        node.store = open(id, node.boot, self.quiet, &node.engine);
+        node.store = open(id, node.boot, config(self.quiet, self.appends), &node.engine);
         if !self.slow.contains(&id) {
             self.turn(id, said);
         }

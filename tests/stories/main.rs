@@ -42,6 +42,7 @@ stories! {
     a_learner_that_nothing_reached_keeps_its_leader_awake
     a_replica_that_has_just_come_has_not_been_silent
     a_snapshot_comes_in_chunks
+    what_is_written_during_a_snapshot_follows_it
     acknowledgements_that_were_lost_cost_a_chunk
     chunks_that_overtake_each_other
     a_receiver_that_restarts_begins_anew

@@ -4,6 +4,10 @@ use super::*;
 
 /// How many times what is kept in any case a leader keeps for a follower that lags.
 const WINDOWS: u64 = 4;
+/// Entries that are kept however long they are.
+const ENTRIES_MIN: u64 = 4;
+/// Election time-outs within which a follower that had a snapshot gets all that was written meanwhile.
+const CATCH_UP_TIMEOUTS: u64 = 10;
 
 impl<M: Machine> Group<M> {
     pub(super) fn apply(
@@ -71,23 +75,23 @@ impl<M: Machine> Group<M> {
 
     /// Forgets entries that are durable, applied, and not needed by a follower that lags within reason.
     pub(super) fn compact(&mut self, applied_in_view: u64, batch: &mut Batch) {
-        let (keep, keep_bytes) = (self.config.compact_threshold, self.config.compact_bytes);
+        let held = self.held_for_snapshots();
         let log = self.raft.store();
-        let applied = applied_in_view.min(self.row.applied);
-        let mut to = applied.saturating_sub(keep).max(log.beyond(keep_bytes)).min(applied);
-        if self.leads() {
-            let window = log.beyond(WINDOWS * keep_bytes);
-            let needed = self.raft.raft.prs().iter().filter_map(|(_, progress)| match progress.state {
-                // It goes on from there, or from later.
-                raft::ProgressState::Snapshot => Some(progress.pending_snapshot),
-                // One that lags further gets a snapshot instead.
-                _ => Some(progress.matched)
-                    .filter(|matched| matched + WINDOWS * keep > applied_in_view && *matched >= window),
-            });
-            to = to.min(needed.min().unwrap_or(to));
+        if !self.row.is_initialised() || held.is_some_and(|held| held <= log.truncated()) {
+            return;
         }
-        let is_worth_it = to >= log.truncated() + keep.max(1) || to > log.truncated() && log.bytes() > keep_bytes;
-        if !is_worth_it || !self.row.is_initialised() {
+        let applied = applied_in_view.min(self.row.applied);
+        let mut to = self.kept_behind(applied, 1);
+        if self.leads() {
+            // One that lags further gets a snapshot instead. One that nothing was heard of yet may have what is kept.
+            let window = self.kept_behind(applied, WINDOWS);
+            let lags = self.raft.raft.prs().iter().map(|(_, progress)| progress.matched);
+            let waited_for = lags.filter(|matched| *matched.max(&log.truncated()) >= window);
+            to = waited_for.chain(held).fold(to, u64::min);
+        }
+        let keep = self.config.compact_threshold.max(1);
+        let is_long = log.bytes() > self.config.compact_bytes;
+        if to < log.truncated() + if is_long { 1 } else { keep } {
             return;
         }
         self.raft.mut_store().truncate(to, batch);
@@ -95,6 +99,39 @@ impl<M: Machine> Group<M> {
         self.row.truncated_term = raft::Storage::term(self.raft.store(), to).expect("the truncation point has a term");
         self.row.write(self.shard, batch);
         self.raft.store().write_hard(batch);
+    }
+
+    /// Up to where entries may go if so many `windows` of them are kept behind what is applied.
+    pub(super) fn kept_behind(&self, applied: u64, windows: u64) -> u64 {
+        let GroupConfig { compact_threshold, compact_bytes, .. } = self.config;
+        let by_bytes =
+            self.raft.store().beyond(windows * compact_bytes).min(applied.saturating_sub(windows * ENTRIES_MIN));
+        applied.saturating_sub(windows * compact_threshold).max(by_bytes)
+    }
+
+    /// On a leader: whence followers go on that are being sent a snapshot, or were until lately. All that was written
+    /// meanwhile is there for them; if it went at the snapshot's end, the next append would be another snapshot.
+    fn held_for_snapshots(&mut self) -> Option<u64> {
+        if !self.leads() {
+            self.recovering.clear();
+            return None;
+        }
+        let until = self.ticks + CATCH_UP_TIMEOUTS * self.config.election_ticks as u64;
+        // Whoever needs what is gone already needs another snapshot.
+        let truncated = self.raft.store().truncated();
+        let mut held = None;
+        for (id, progress) in self.raft.raft.prs().iter() {
+            let from = if progress.state == raft::ProgressState::Snapshot {
+                self.recovering.insert(*id, until);
+                Some(progress.pending_snapshot)
+            } else {
+                let is_recovering = self.recovering.get(id).is_some_and(|until| self.ticks < *until);
+                let is_there = progress.matched >= truncated && !self.is_silent(*id);
+                (is_recovering && is_there).then_some(progress.matched)
+            };
+            held = held.into_iter().chain(from).min();
+        }
+        held
     }
 }
 

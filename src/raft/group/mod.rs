@@ -132,6 +132,8 @@ pub struct Group<M: Machine> {
     promised: Vec<Message>,
     /// Ticks since more of a snapshot has arrived at a follower that needs one.
     snapshot_ticks: BTreeMap<u64, usize>,
+    /// On a leader: followers that are being sent a snapshot, or were, and the tick until which the log since then is theirs.
+    recovering: BTreeMap<u64, u64>,
     /// Ticks since this group was opened.
     ticks: u64,
     /// On a leader: the tick at which each replica was heard last.
@@ -279,6 +281,7 @@ impl<M: Machine> Group<M> {
             snapshot_ticks: BTreeMap::new(),
             ticks: 0,
             heard_at: BTreeMap::new(),
+            recovering: BTreeMap::new(),
             rounds: BTreeMap::new(),
             round_at: Instant::default(),
             now: None,
@@ -330,11 +333,12 @@ impl<M: Machine> Group<M> {
         };
         if status.leads {
             let last = raft.raft_log.last_index();
+            let kept_from = self.kept_behind(last, 1).max(self.raft.store().truncated());
             let ids: std::collections::BTreeSet<u64> = raft.prs().iter().map(|(id, _)| *id).collect();
             for id in ids {
                 let progress = raft.prs().get(id).expect("listed just now");
                 let (silent, is_silent) = (self.silence(id), self.is_silent(id));
-                let is_near = progress.matched + self.config.compact_threshold >= last && progress.matched > 0;
+                let is_near = progress.matched >= kept_from && progress.state != raft::ProgressState::Snapshot;
                 if id == raft.id || is_near && !is_silent && !self.is_slow(id) {
                     status.caught_up.push(ReplicaId(id));
                 } else if is_silent {

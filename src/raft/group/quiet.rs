@@ -104,6 +104,7 @@ impl<M: Machine> Group<M> {
         self.heard_at.retain(|id, _| members.contains(id));
         self.rounds.retain(|id, _| members.contains(id));
         for id in members {
+        self.recovering.retain(|id, _| members.contains(id));
             self.heard_at.entry(id).or_insert(self.ticks);
         }
     }
