@@ -262,6 +262,7 @@ impl World {
         let tally = self.0.record.observer.tally();
         self.0.record.count("elections", tally.elections);
         self.0.record.count("leaders that gave up", tally.given_up);
+        self.0.record.count("leaders that went quiet", tally.quieted);
         self.0.record.count("entries applied", tally.applied);
         self.0.record.count("snapshots installed", tally.snapshots);
         self.0.record.count("snapshot chunks", tally.chunks);
@@ -269,7 +270,7 @@ impl World {
         self.0.record.count("replicas destroyed", tally.destroyed);
         self.0.record.count("replicas quarantined", tally.quarantined);
         self.0.record.count("splits applied", tally.splits);
-        self.0.record.count("replicas where one was destroyed", tally.reborn);
+        self.0.record.count("replicas where one was destroyed", self.0.record.observer.successors() as u64);
         for (what, times) in tally.untimely {
             self.0.record.count(words_of(what), times);
         }

@@ -45,6 +45,24 @@ fn two_of_five_are_ill_for_an_hour() {
     at_least(&report, "fault bad-link", 16);
 }
 
+/// V, L: requests come seldom, so that shards are quiet most of the time; a follower's store is cut off, and then one that leads.
+/// Who is left goes quiet all the same, misses its leader although no shard ticks, elects another one, and every key is read and
+/// written. What was cut off has all of it in the end. Seen to fail when a store that is lost wakes no shard.
+#[test]
+fn quiet_shards_miss_their_leader() {
+    for seed in [61, 161] {
+        let knobs = Knobs { quiet_after_ticks: 2, clients: 24, think_max: secs(2), ..everywhere(seed) };
+        let cut = |node, lasts| Fault::Isolate { node, lasts };
+        let plan = Plan::empty(secs(40))
+            .with(secs(8), cut(Target::Node(4), secs(20)))
+            .with(secs(14), cut(Target::Leader(seed), secs(14)))
+            .must_serve(secs(17), secs(28));
+        let report = must_hold(knobs, plan);
+        at_least(&report, "fault cut-leader", 1);
+        at_least(&report, "leaders that went quiet", 50);
+    }
+}
+
 /// 51, V: a node that leads shards, and Prophet in one case, becomes slow: its answers take longer than an election, and yet somebody
 /// hears it all the time. It gives its shards up, is not asked to lead again, and every key is read and written meanwhile. Seen to
 /// fail when leaders do not count their rounds.

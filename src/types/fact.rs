@@ -52,6 +52,13 @@ pub enum Fact {
         /// The term that it led.
         term: u64,
     },
+    /// A leader has nothing to do, and stops ticking.
+    WentQuiet {
+        /// The group.
+        shard: ShardId,
+        /// The replica.
+        replica: ReplicaId,
+    },
     /// A committed entry was applied.
     Applied {
         /// The group.
@@ -160,7 +167,7 @@ pub enum Fact {
 /// What came at another time than it was meant for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Untimely {
-    /// A request for a range that its shard has no more: it is refused, and taught the ranges of now.
+    /// A request for another version of its shard's range: it is refused, and taught the ranges of now.
     Route,
     /// A request whose envelope came before, or is of an earlier life of its sender: it is not carried out.
     Double,
@@ -170,7 +177,7 @@ pub enum Untimely {
     Removed,
     /// A message for a replica that was destroyed, or for one before it: it is dropped.
     Destroyed,
-    /// A message for a replica that is not there yet: it waits.
+    /// A message for a replica that is not there yet: it waits, where there is room.
     Unborn,
 }
 

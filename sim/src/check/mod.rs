@@ -147,6 +147,8 @@ pub struct Tally {
     pub opened: u64,
     /// Leaders that stepped down for want of an answered round.
     pub given_up: u64,
+    /// Times that a leader had nothing to do and stopped ticking.
+    pub quieted: u64,
     /// Splits applied, on all replicas together.
     pub splits: u64,
     /// Replicas destroyed.
@@ -155,8 +157,6 @@ pub struct Tally {
     pub stores_down: u64,
     /// Replicas put out of service.
     pub quarantined: u64,
-    /// Replicas opened on a node where an earlier one of their shard was destroyed.
-    pub reborn: u64,
     /// What came too late, twice or too early.
     pub untimely: BTreeMap<Untimely, u64>,
 }
@@ -201,7 +201,7 @@ impl Observer {
             inner.instant_is_over();
         }
         inner.last_seen = at;
-        inner.count(node, fact);
+        inner.count(fact);
         if let Some(text) = worth_telling(fact) {
             inner.event(at, format!("node{node}: {text}"));
         }
@@ -277,6 +277,11 @@ impl Observer {
         self.lock().ranges.learners_on(node)
     }
 
+    /// How many replicas were opened where an earlier one of their shard had been destroyed.
+    pub fn successors(&self) -> usize {
+        self.lock().ranges.successors()
+    }
+
     /// How many shards there are, as far as the facts said.
     pub fn shards(&self) -> usize {
         self.lock().ranges.shards()
@@ -301,17 +306,15 @@ impl Observer {
 }
 
 impl Inner {
-    fn count(&mut self, node: usize, fact: &Fact) {
+    fn count(&mut self, fact: &Fact) {
         match fact {
             Fact::BecameLeader { .. } => self.tally.elections += 1,
             Fact::GaveUp { .. } => self.tally.given_up += 1,
+            Fact::WentQuiet { .. } => self.tally.quieted += 1,
             Fact::Applied { .. } => self.tally.applied += 1,
             Fact::Installed { .. } => self.tally.snapshots += 1,
             Fact::Staged { .. } => self.tally.chunks += 1,
-            Fact::Opened { shard, .. } => {
-                self.tally.opened += 1;
-                self.tally.reborn += u64::from(self.ranges.is_new_home_of_old(node, *shard));
-            }
+            Fact::Opened { .. } => self.tally.opened += 1,
             Fact::Split { .. } => self.tally.splits += 1,
             Fact::Destroyed { .. } => self.tally.destroyed += 1,
             Fact::HeldDown { .. } => self.tally.stores_down += 1,
@@ -383,6 +386,7 @@ fn worth_telling(fact: &Fact) -> Option<String> {
         | Fact::SplitProposed { .. }
         | Fact::HeldDown { .. }
         | Fact::Untimely { .. }
+        | Fact::WentQuiet { .. }
         | Fact::Disk(_) => None,
     }
 }

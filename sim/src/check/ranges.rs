@@ -25,6 +25,8 @@ pub struct Ranges {
     /// The replica of each shard that lives on a node.
     living: BTreeMap<(usize, ShardId), ReplicaId>,
     destroyed: BTreeSet<ReplicaKey>,
+    /// Replicas that were opened where an earlier one had been destroyed.
+    successors: BTreeSet<ReplicaKey>,
     /// Replicas that a later membership of their shard was without.
     removed: BTreeSet<ReplicaId>,
     /// Whether a range is another one since they were judged last.
@@ -98,11 +100,9 @@ impl Ranges {
         })
     }
 
-    /// Whether `node` has no replica of `shard`, and a destroyed one.
-    pub(super) fn is_new_home_of_old(&self, node: usize, shard: ShardId) -> bool {
-        let first = (node, shard, ReplicaId(0));
-        let was_here = self.destroyed.range(first..).next().is_some_and(|(home, id, _)| (*home, *id) == (node, shard));
-        was_here && !self.living.contains_key(&(node, shard))
+    /// How many replicas were opened where an earlier one of their shard had been destroyed.
+    pub(super) fn successors(&self) -> usize {
+        self.successors.len()
     }
 
     /// Learners on `node`, as far as the newest descriptors say.
@@ -123,6 +123,10 @@ impl Ranges {
     fn opened(&mut self, key: ReplicaKey) -> Option<String> {
         let (node, shard, replica) = key;
         self.living.insert((node, shard), replica);
+        let before = (node, shard, ReplicaId(0))..key;
+        if self.destroyed.range(before).next().is_some() {
+            self.successors.insert(key);
+        }
         self.destroyed
             .contains(&key)
             .then(|| format!("{replica} of {shard} comes back on node{node} after it was destroyed"))

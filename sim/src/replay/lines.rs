@@ -140,6 +140,7 @@ fn kind(fact: &Fact) -> (&'static str, u64) {
         Fact::Voted { shard, .. } => ("voted", shard.0),
         Fact::BecameLeader { shard, .. } => ("leads", shard.0),
         Fact::GaveUp { shard, .. } => ("gives up", shard.0),
+        Fact::WentQuiet { shard, .. } => ("quiet", shard.0),
         Fact::Applied { shard, .. } => ("applied", shard.0),
         Fact::Installing { shard, .. } | Fact::Installed { shard, .. } | Fact::Staged { shard, .. } => {
             ("snapshot", shard.0)

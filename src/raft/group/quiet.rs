@@ -57,6 +57,7 @@ impl<M: Machine> Group<M> {
         }
         self.absent = self.replicas_on(lost);
         (self.quiet, self.quieting) = (true, true);
+        self.early.facts.push(Fact::WentQuiet { shard: self.shard, replica: self.row.replica });
         self.raft.ping();
     }
 
@@ -103,8 +104,8 @@ impl<M: Machine> Group<M> {
         let members: BTreeSet<u64> = self.raft.raft.prs().iter().map(|(id, _)| *id).collect();
         self.heard_at.retain(|id, _| members.contains(id));
         self.rounds.retain(|id, _| members.contains(id));
-        for id in members {
         self.recovering.retain(|id, _| members.contains(id));
+        for id in members {
             self.heard_at.entry(id).or_insert(self.ticks);
         }
     }
