@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use matrixkv_sim::{
     knobs::Knobs,
-    plan::{Illness, Plan},
+    plan::{Fault, Illness, Plan, Target},
 };
 use support::{at_least, everywhere, millis, must_hold, secs};
 
@@ -64,14 +64,14 @@ fn quiet_shards_miss_their_leader() {
 }
 
 /// 51, V: a node that leads shards, and Prophet in one case, becomes slow: its answers take longer than an election, and yet somebody
-/// hears it all the time. It gives its shards up, is not asked to lead again, and every key is read and written meanwhile. Seen to
-/// fail when leaders do not count their rounds.
+/// hears it all the time. It gives its shards up, is not asked to lead again, and every key is read and written meanwhile. (Where its first late
+/// message comes too late for a follower, that follower has campaigned by then: so it is counted over several runs.) Seen to fail when leaders do not count their rounds.
 #[test]
 fn a_slow_leader_gives_up() {
     let mut gave_up = 0;
-    for node in 0..3 {
-        let knobs = Knobs { think_max: millis(100), ..everywhere(60 + node as u64) };
-        let plan = Plan::empty(secs(60)).ill(&knobs, node, Illness::Slow, secs(10), secs(35));
+    for seed in 60..66 {
+        let knobs = Knobs { think_max: millis(100), ..everywhere(seed) };
+        let plan = Plan::empty(secs(60)).ill(&knobs, seed as usize % 3, Illness::Slow, secs(10), secs(35));
         let plan = (0..3).fold(plan, |plan, n| plan.must_serve(secs(15 + 10 * n), secs(25 + 10 * n)));
         let report = must_hold(knobs, plan);
         at_least(&report, "fault bad-link", 8);

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use matrixkv_sim::{
-    knobs::Knobs,
+    knobs::{Knobs, LONG_DOWN_TIME},
     plan::{Fault, Harm, Kind, Moment, Move, Plan, Target},
 };
 use support::*;
@@ -131,6 +131,22 @@ fn a_store_returns_after_it_was_replaced() {
         let report = must_hold(moving(seed), Plan::empty(LENGTH).with(secs(8), fault));
         at_least(&report, "stores held for down", 1);
         at_least(&report, "replicas destroyed", 2);
+    }
+}
+
+/// 45, V, R, without Prophet's help: no replica asks whether it is still a member, so that its peers alone tell one that was
+/// replaced. (That Prophet alone tells a learner is `a_learner_is_removed_while_it_is_away`.) Seen to fail when peers tell nobody.
+#[test]
+fn peers_tell_a_replica_that_was_replaced() {
+    for (seed, node) in [(245, 4), (246, 3)] {
+        let knobs = Knobs { membership_check: LONG_DOWN_TIME, ..moving(seed) };
+        // A node asks when it starts; this one lives.
+        let away = Fault::Isolate { node: Target::Node(node), lasts: secs(12) };
+        let report = must_hold(knobs, Plan::empty(LENGTH).with(secs(8), away));
+        at_least(&report, "stores held for down", 1);
+        at_least(&report, "replicas destroyed", 2);
+        // Long before anybody asks.
+        assert!(report.counters.get("convergence in ms") < 60_000, "{report}");
     }
 }
 

@@ -40,7 +40,7 @@ pub enum NodeError {
     /// The disk failed; nothing is served any more.
     #[error("disk: {0}")]
     Disk(String),
-    /// A commit does not end: the disk hangs, and nothing is served any more.
+    /// A turn does not end: the disk hangs, and nothing is served any more.
     #[error("disk: a turn has not ended for {0:?} (limits.disk-stall-max)")]
     DiskStalled(std::time::Duration),
     /// This node must not go on under this identity.
