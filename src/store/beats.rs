@@ -17,18 +17,23 @@ impl Store {
         self.tick_watch();
         self.tick_sending();
         self.tick_receiving();
+        let mut one_gave_up = false;
         let broken = contained_each(&mut self.groups, |shard, group| {
             if self.installing.contains_key(&shard) {
                 return;
             }
             let was_quiet = group.is_quiet();
             group.tick(now, self.watch.ticks, &self.watch.lost);
+            one_gave_up |= group.take_gave_up();
             if !was_quiet {
                 self.dirty.insert(shard);
                 self.status.touch(shard);
             }
         });
         self.quarantine_all(broken);
+        if one_gave_up {
+            self.doubt_leaderships();
+        }
         self.tick_lingering();
         self.look_for_splits(now);
         self.ask_membership(now);

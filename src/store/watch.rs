@@ -82,6 +82,17 @@ impl Store {
         self.quarantine_all(broken);
     }
 
+    /// One leader here was answered too late, so others may be: the quiet ones look.
+    pub(super) fn doubt_leaderships(&mut self) {
+        let broken = contained_each(&mut self.groups, |shard, group| {
+            if group.is_quiet() && group.leads() {
+                group.doubt();
+                self.dirty.insert(shard);
+            }
+        });
+        self.quarantine_all(broken);
+    }
+
     /// That store lives; but its replicas of these shards do not, so they are no reason for quiet.
     pub(super) fn hear_alive(&mut self, store: StoreId, without: Vec<ShardId>) {
         self.hear_store(store);

@@ -142,6 +142,8 @@ pub struct Group<M: Machine> {
     rounds: BTreeMap<u64, Duration>,
     /// When a round was asked for last.
     round_at: Instant,
+    /// It led, and gave up, and nobody was told yet.
+    gave_up: bool,
     /// The time of the last tick, if there was one.
     now: Option<Instant>,
     /// Whether this replica stands still, see [`Self::is_quiet`].
@@ -283,6 +285,7 @@ impl<M: Machine> Group<M> {
             heard_at: BTreeMap::new(),
             recovering: BTreeMap::new(),
             rounds: BTreeMap::new(),
+            gave_up: false,
             round_at: Instant::default(),
             now: None,
             led_at: 0,

@@ -67,7 +67,8 @@ impl<M: Machine> Group<M> {
         let raft = &self.raft.raft;
         let last = raft.raft_log.last_index();
         let is_done = raft.raft_log.committed == last && self.row.applied == last && self.committed.is_empty();
-        let nobody_waits = self.proposals.len() == 0 && self.reads.len() == 0 && raft.lead_transferee.is_none();
+        let nobody_asks = self.reads.len() == 0 && self.reads.oldest().is_none();
+        let nobody_waits = self.proposals.len() == 0 && nobody_asks && raft.lead_transferee.is_none();
         let is_member = self.machine.as_ref().is_some_and(|machine| machine.peer(self.row.replica).is_some());
         if !is_done || !nobody_waits || !is_member || !self.promised.is_empty() {
             return false;

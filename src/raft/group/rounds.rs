@@ -10,6 +10,10 @@
 //! It steps down after two election time-outs: where so much is usual between all replicas, no candidate would be elected
 //! either. Who answers later than one time-out is slow: it is not asked to lead, and is not counted as caught up.
 //!
+//! While a round is under way the group does not go quiet. Where one leader of a store gives up, all its quiet leaders wake and ask
+//! for a round as well ([`crate::store`]): else each of them would be found out only when somebody asks it for something, one
+//! after another.
+//!
 //! It is counted in time and not in ticks: those of a replica whose disk is slow come late, and are not made up for.
 
 use super::*;
@@ -27,6 +31,17 @@ impl<M: Machine> Group<M> {
     /// Whether a replica answers, but too late to lead.
     pub(super) fn is_slow(&self, id: u64) -> bool {
         self.rounds.get(&id).is_some_and(|took| *took > self.time_out())
+    }
+
+    /// Whether it gave up its leadership since it was asked last.
+    pub fn take_gave_up(&mut self) -> bool {
+        std::mem::take(&mut self.gave_up)
+    }
+
+    /// A quiet leader wakes, and asks for a round at the next tick.
+    pub fn doubt(&mut self) {
+        self.wake();
+        self.round_at = Instant::default();
     }
 
     /// Asks everybody whether this replica still leads, for all reads that wait for it.
@@ -55,6 +70,7 @@ impl<M: Machine> Group<M> {
         if oldest.is_some_and(|asked| now.since(asked) > time_out * 2) {
             let (shard, replica, term) = (self.shard, self.row.replica, self.raft.raft.term);
             self.early.facts.push(Fact::GaveUp { shard, replica, term });
+            self.gave_up = true;
             return self.raft.raft.become_follower(term, raft::INVALID_ID);
         }
         if oldest.is_none() && now.since(self.round_at) >= time_out {
