@@ -33,6 +33,11 @@ pub fn dice(seed: u64, purpose: &str) -> Rng {
     Rng::new(xxh3_64_with_seed(purpose.as_bytes(), seed))
 }
 
+/// The zone of `node`, where there are so many; 0 is none.
+pub fn zone(node: usize, zones: usize) -> usize {
+    node % zones.max(1)
+}
+
 /// How envelopes travel between two nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -335,11 +340,6 @@ impl Knobs {
         self.clients + READERS + 1 + beside
     }
 
-    /// The zone of `node`.
-    pub fn zone(&self, node: usize) -> usize {
-        node % self.zones.max(1)
-    }
-
     /// Whether what clients write may outgrow a shard.
     pub fn splits(&self) -> bool {
         self.shard_capacity < 1 << 20
@@ -400,7 +400,8 @@ impl Knobs {
              [prophet.replication]\nmax-replicas = {replicas}\nlocation-labels = {names}\ninitial-split-keys = {splits}\n\
              [limits]\nrequest-deadline = {deadline}\nfile-slack-max = {slack}\ndisk-stall-max = {stall}\n\
              disk-reserve = {DISK_RESERVE}\nrequests-in-flight-max = {requests}\n",
-            labels = if self.zones > 0 { format!("[[\"zone\", \"z{}\"]]", self.zone(node)) } else { "[]".into() },
+            labels =
+                if self.zones > 0 { format!("[[\"zone\", \"z{}\"]]", zone(node, self.zones)) } else { "[]".into() },
             names = if self.zones > 0 { "[\"zone\"]" } else { "[]" },
             requests = self.requests_max,
             raft = port + 1,

@@ -12,7 +12,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    knobs::{Knobs, LONG_DOWN_TIME},
+    knobs::{Knobs, LONG_DOWN_TIME, zone},
     plan::Plan,
 };
 
@@ -91,7 +91,7 @@ pub fn judge(demand: &Demand, bodies: &BTreeMap<usize, String>) -> Result<(), St
         answers.insert(*node, answer);
     }
     let live: BTreeMap<u64, usize> =
-        answers.iter().map(|(node, answer)| (answer.store_id, node % demand.zones.max(1))).collect();
+        answers.iter().map(|(node, answer)| (answer.store_id, zone(*node, demand.zones))).collect();
     if live.len() < answers.len() || live.contains_key(&0) {
         return Err(format!("{} nodes have the stores {:?}", answers.len(), live.keys()));
     }
