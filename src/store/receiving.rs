@@ -3,11 +3,11 @@
 //!
 //! Invariants:
 //! - from the first chunk on the keys of a snapshot are reserved, so that no other replica takes them;
-//! - a chunk is acknowledged when it is durable, and chunks are taken in their order;
+//! - a chunk is acknowledged when it is durable, and chunks are put aside in their order: what comes early waits, bounded;
 //! - what was put aside is of use in this life of the store only: after a restart, or when a snapshot is given up, it is
 //!   removed in slices, and the sender begins anew.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use protobuf::Message as _;
 use raft::eraftpb::Message;
@@ -27,8 +27,8 @@ use crate::{
 
 /// Snapshots that are received at once; more are refused, and sent again later.
 const RECEIVING_MAX: usize = 64;
-/// Chunks of one snapshot that wait to be put aside; more are dropped, and sent again.
-const WAITING_MAX: usize = 64;
+/// How far ahead of what is put aside chunks of one snapshot may wait; others are dropped, and sent again.
+const WAITING_MAX: u32 = 64;
 /// Election time-outs after which a snapshot of which nothing more comes is given up: longer than its sender waits.
 const PATIENCE_ELECTIONS: u64 = 8;
 
@@ -41,7 +41,8 @@ pub(super) struct Receiving {
     /// Under which number its rows are put aside.
     pub stage: u64,
     next: u32,
-    waiting: VecDeque<SnapshotChunk>,
+    /// By number, from `next` on.
+    waiting: BTreeMap<u32, SnapshotChunk>,
     /// Of all rows that were put aside.
     pub sums: Sums,
     silent_ticks: u64,
@@ -57,12 +58,16 @@ impl Receiving {
         (self.term, self.id) < (term(&chunk.head), chunk.id)
     }
 
-    /// Takes the chunk that comes next; others are sent again.
+    /// Takes a chunk that is not put aside yet, also one that has overtaken others.
     fn take(&mut self, chunk: SnapshotChunk) {
         self.silent_ticks = 0;
-        if chunk.number as usize == self.next as usize + self.waiting.len() && self.waiting.len() < WAITING_MAX {
-            self.waiting.push_back(chunk);
+        if chunk.number.checked_sub(self.next).is_some_and(|ahead| ahead < WAITING_MAX) {
+            self.waiting.insert(chunk.number, chunk);
         }
+    }
+
+    fn has_next(&self) -> bool {
+        self.waiting.contains_key(&self.next)
     }
 }
 
@@ -101,7 +106,7 @@ impl Receivings {
 
     /// Whether there are rows to be put aside or removed.
     pub fn has_work(&self) -> bool {
-        !self.stale.is_empty() || self.by_shard.values().any(|receiving| !receiving.waiting.is_empty())
+        !self.stale.is_empty() || self.by_shard.values().any(Receiving::has_next)
     }
 
     /// What was put aside under this number is of no use any more.
@@ -152,7 +157,7 @@ impl Store {
             term: term(&chunk.head),
             stage: self.receiving.stages,
             next: 0,
-            waiting: VecDeque::from([chunk]),
+            waiting: BTreeMap::from([(0, chunk)]),
             sums: Sums::default(),
             silent_ticks: 0,
         };
@@ -186,11 +191,11 @@ impl Store {
     /// Puts chunks aside, as many as the slice allows; a snapshot that is complete goes on to be installed.
     pub(super) fn work_on_receiving(&mut self, batch: &mut Batch, out: &mut StoreReady) -> Result<(), EngineError> {
         let mut budget = Budget::of_bytes(self.config.snapshot_chunk_bytes);
-        let has_chunks = self.receiving.by_shard.iter().filter(|(_, receiving)| !receiving.waiting.is_empty());
-        for shard in has_chunks.map(|(shard, _)| *shard).collect::<Vec<_>>() {
+        let have_chunks = self.receiving.by_shard.iter().filter(|(_, receiving)| receiving.has_next());
+        for shard in have_chunks.map(|(shard, _)| *shard).collect::<Vec<_>>() {
             while !budget.is_over() {
                 let receiving = self.receiving.by_shard.get_mut(&shard).expect("listed just now");
-                let Some(chunk) = receiving.waiting.pop_front() else { break };
+                let Some(chunk) = receiving.waiting.remove(&receiving.next) else { break };
                 let staged = match contained(|| stage(receiving, &chunk, batch, &mut budget)) {
                     Ok(staged) => staged,
                     Err(why) => {
