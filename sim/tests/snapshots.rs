@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use matrixkv_sim::{
-    knobs::{Knobs, Links, Transport},
+    knobs::{Knobs, Links},
     plan::{Fault, Harm, Kind, Moment, Plan, Target},
 };
 
@@ -37,8 +37,7 @@ fn the_receiver_of_a_snapshot_crashes_at_every_step() {
                 .with(away + millis(1500), in_operation(u64::from(4 + 3 * n)))
                 .with(away + millis(1510), while_it_is_installed)
         });
-        // Chunks that overtake each other are sent again much later: on streams snapshots come soon enough to be struck.
-        let report = must_hold(Knobs { chunks_max, transport: Transport::Streams, ..chunky(seed) }, plan);
+        let report = must_hold(Knobs { chunks_max, ..chunky(seed) }, plan);
         assert!(report.counters.faults(Kind::ArmedCrash) >= 10, "{report}");
         assert!(report.counters.faults(Kind::AtMoment) >= 2, "{report}");
         at_least(&report, "snapshots installed", 4);
