@@ -63,3 +63,20 @@ fn a_damaged_replica_is_made_anew_on_its_own_store() {
         must_heal(calm(seed, 3), damage_at(15, seed as usize % 3, seed, what));
     }
 }
+
+/// The other replicas of a quiet shard do not know at once that one is out of service: all looks whole while it is not. Nothing
+/// else is damaged before it is replaced, so that no shard loses two replicas. Seen to fail (panicked) when only what the
+/// nodes say is asked.
+#[test]
+fn nothing_is_damaged_while_a_damaged_replica_is_not_replaced() {
+    for seed in 87..90 {
+        let knobs = Knobs { clients: 2, think_max: Duration::from_secs(4), ..calm(seed, 5) };
+        let plan = (0..10).fold(Plan::empty(LENGTH), |plan, n| {
+            let damage = Fault::Damage { node: Target::Node(4), group: n, what: Damage::Row };
+            plan.with(Duration::from_secs(14) + Duration::from_millis(700) * n as u32, damage)
+        });
+        let report = run(Options::of_plan(knobs, plan));
+        assert_eq!(report.verdict(), Verdict::Passed, "{report}");
+        assert!(report.counters.faults(Kind::Damage) >= 2, "{report}");
+    }
+}

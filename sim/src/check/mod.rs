@@ -262,6 +262,11 @@ impl Observer {
         self.lock().quarantine.damage(node, shard)
     }
 
+    /// Whether a replica is damaged on purpose and not replaced yet. The others of a quiet shard do not know so at once.
+    pub fn is_damaged(&self) -> bool {
+        self.lock().quarantine.is_damaged()
+    }
+
     /// Whether any replica was ever damaged on purpose.
     pub fn was_damaged(&self) -> bool {
         self.lock().quarantine.was_damaged()

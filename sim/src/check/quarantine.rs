@@ -30,6 +30,10 @@ impl Quarantine {
         self.was_damaged
     }
 
+    pub(super) fn is_damaged(&self) -> bool {
+        !self.damaged.is_empty()
+    }
+
     /// `node` says `fact`.
     pub(super) fn fact(&mut self, node: usize, fact: &Fact) -> Found {
         match fact {

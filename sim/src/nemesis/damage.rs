@@ -59,7 +59,7 @@ pub async fn flip_bit(world: &World, node: Target) -> Struck {
 /// Waits for a moment in which everything has all its voters, and ends the process of a node then.
 async fn kill_when_whole(world: &World, node: Target) -> Option<usize> {
     let patience = world.now() + PATIENCE;
-    while world.nodes_in(State::Up).len() < world.knobs().nodes || probe::is_whole(world).await.is_err() {
+    while !has_all(world).await {
         if world.now() > patience {
             return None;
         }
@@ -67,6 +67,13 @@ async fn kill_when_whole(world: &World, node: Target) -> Option<usize> {
     }
     let node = world.resolve(node)?;
     (world.kill(node, Death::Process).await && world.state(node) == State::Down).then_some(node)
+}
+
+async fn has_all(world: &World) -> bool {
+    // Another fault may strike while nodes are asked, so that what is known without asking comes last.
+    probe::is_whole(world).await.is_ok()
+        && !world.record().observer.is_damaged()
+        && world.nodes_in(State::Up).len() == world.knobs().nodes
 }
 
 /// Writes the damage, unless there is nothing to damage.
