@@ -50,7 +50,7 @@ impl Liveness {
         !TAKES_VOTERS.contains(&kind)
     }
 
-    /// Within what time all others must have read and written every key.
+    /// Within what time all others must serve: what they are asked of any key after it they must do at the first try.
     pub fn patience(knobs: &Knobs) -> Duration {
         knobs.election_timeout() * 10 + knobs.request_deadline * 2 + REQUESTS
     }

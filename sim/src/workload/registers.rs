@@ -94,7 +94,7 @@ pub async fn read_all<G: Ground>(ground: G, number: usize, until: Duration) -> R
 }
 
 /// Writes each key through one of `nodes` in turn and reads it through all of them, as client `number`, in the history as
-/// well, trying again until `until`. Fails with the key that is not served.
+/// well, trying again until `until`; after that each must be done at the first try. Fails with the key that is not served.
 pub async fn serve_all<G: Ground>(ground: G, number: usize, nodes: Vec<usize>, until: Duration) -> Result<(), String> {
     let mut client = Client::new(ground, number);
     for key in 0..client.ground.knobs().keys {
