@@ -27,9 +27,12 @@ const REFUSAL: u8 = 3;
 
 /// A frame, decoded.
 #[derive(Debug)]
-pub(super) enum Frame {
+pub enum Frame {
+    /// The speaker introduces itself.
     Hello(Hello),
+    /// What it has to say.
     Envelope(Envelope),
+    /// Why it does not talk on.
     Refusal(String),
 }
 
@@ -67,7 +70,7 @@ pub(super) fn put(out: &mut Vec<u8>, kind: u8, content: &[u8]) {
 }
 
 /// Takes the first frame that the other side sent. Whatever is no frame of ours is taken for a stranger's.
-pub(super) fn take_first(input: &mut BytesMut) -> Result<Option<Frame>, Refusal> {
+pub fn take_first(input: &mut BytesMut) -> Result<Option<Frame>, Refusal> {
     match take(input, FIRST_FRAME_BYTES_MAX) {
         Err(Refusal::TooLong { .. } | Refusal::Damaged | Refusal::Malformed(_)) => Err(Refusal::NotAPeer),
         taken => taken,
@@ -75,7 +78,7 @@ pub(super) fn take_first(input: &mut BytesMut) -> Result<Option<Frame>, Refusal>
 }
 
 /// Takes one frame, if all of it is there.
-pub(super) fn take(input: &mut BytesMut, bytes_max: u64) -> Result<Option<Frame>, Refusal> {
+pub fn take(input: &mut BytesMut, bytes_max: u64) -> Result<Option<Frame>, Refusal> {
     let Some((header, rest)) = input.split_first_chunk::<HEADER_BYTES>() else {
         return Ok(None);
     };

@@ -14,7 +14,7 @@
 //!
 //! There is no keep-alive here: raft's heartbeats notice a silent peer, and [`super::real`] lets the kernel do so.
 
-mod frame;
+pub mod frame;
 mod hello;
 mod stamp;
 
