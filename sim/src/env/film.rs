@@ -1,10 +1,10 @@
-//! What a run looked like, for whoever draws it: messages with their fate, facts, cuts, and when nodes lived. It is kept
-//! beside the trace, adds nothing to its hash, and only where it is asked for.
+//! What a run looked like, for whoever draws it: messages with their fate or the bytes of their streams, facts, cuts, and when
+//! nodes lived. It is kept beside the trace, adds nothing to its hash, and only where it is asked for.
 
 use bytes::Bytes;
 use matrixkv::types::Fact;
 
-/// Messages that are kept; later ones are only counted.
+/// Messages that are kept, and as many pieces of streams; later ones are only counted.
 pub const MESSAGES_MAX: usize = 500_000;
 
 /// Facts that are kept; later ones are only counted.
@@ -36,6 +36,28 @@ pub struct Flight {
     pub said: Said,
 }
 
+/// Something of a stream: bytes that one end wrote, or the other one got.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// When, in nanoseconds.
+    pub at: u64,
+    /// Of which stream, and which of its ends wrote it.
+    pub stream: (u64, usize),
+    /// By whom, to whom.
+    pub direction: (usize, usize),
+    /// What happened to it.
+    pub moved: Moved,
+}
+
+/// What happened to bytes of a stream.
+#[derive(Clone, Debug)]
+pub enum Moved {
+    /// They were written.
+    Written(Bytes),
+    /// So many arrived.
+    Arrived(usize),
+}
+
 /// How a node is from some time on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -52,13 +74,15 @@ pub enum Life {
 pub struct Film {
     /// Messages.
     pub flights: Vec<Flight>,
+    /// What was written to streams, and what arrived.
+    pub pieces: Vec<Piece>,
     /// Facts: when, on which node.
     pub facts: Vec<(u64, usize, Fact)>,
     /// When a node became so.
     pub lives: Vec<(u64, usize, Life)>,
     /// When one direction was cut (true) or mended.
     pub cuts: Vec<(u64, (usize, usize), bool)>,
-    /// Messages and facts beyond the limits.
+    /// Messages, pieces and facts beyond the limits.
     pub missing: usize,
 }
 
@@ -67,6 +91,14 @@ impl Film {
     pub fn flight(&mut self, flight: Flight) {
         match self.flights.len() < MESSAGES_MAX {
             true => self.flights.push(flight),
+            false => self.missing += 1,
+        }
+    }
+
+    /// Bytes of a stream are written, or arrive.
+    pub fn piece(&mut self, piece: Piece) {
+        match self.pieces.len() < MESSAGES_MAX {
+            true => self.pieces.push(piece),
             false => self.missing += 1,
         }
     }

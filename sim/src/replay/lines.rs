@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use matrixkv::{
+    env::link::frame::Frame,
     types::{DiskFact, Fact},
     wire::{self, Body, Envelope, RaftMessage, Request, Response},
 };
@@ -10,7 +11,10 @@ use protobuf::Message as _;
 use raft::eraftpb::MessageType;
 use serde::Serialize;
 
-use super::words::{Word, Words};
+use super::{
+    frames::{Framed, frames},
+    words::{Word, Words},
+};
 use crate::{
     env::film::{Film, Flight, Said},
     history::{Event, EventType, Operation, Value},
@@ -52,24 +56,39 @@ fn named(value: &str) -> String {
     }
 }
 
-/// All messages between nodes.
+/// All messages between nodes: a run has datagrams or streams.
 pub fn messages(film: &Film, words: &mut Words) -> Vec<Message> {
-    let message = |flight: &Flight, words: &mut Words| {
-        let (kind, shard, text) = match &flight.said {
-            Said::Handshake(word) => ("handshake", 0, (*word).to_owned()),
-            Said::Envelope(bytes) => describe(bytes),
-        };
-        let arrives = flight.arrives.map(|at| at / 1000);
-        let (fate, kind, text) = (words.of(flight.fate), words.of(kind), words.of(cut(text)));
-        Message(flight.at / 1000, flight.from, flight.to, arrives, fate, kind, shard, text)
+    let mut message = |at: u64, (from, to), arrives: Option<u64>, fate: &str, (kind, shard, text): Described| {
+        let (fate, kind, text) = (words.of(fate), words.of(kind), words.of(cut(text)));
+        Message(at / 1000, from, to, arrives.map(|at| at / 1000), fate, kind, shard, text)
     };
-    film.flights.iter().map(|flight| message(flight, words)).collect()
+    let mut messages = Vec::new();
+    for Flight { at, from, to, arrives, fate, said } in &film.flights {
+        let described = match said {
+            Said::Handshake(word) => ("handshake", 0, (*word).to_owned()),
+            Said::Envelope(bytes) => match wire::decode(bytes) {
+                Ok(envelope) => describe(&envelope),
+                Err(_) => ("unreadable", 0, format!("{} bytes", bytes.len())),
+            },
+        };
+        messages.push(message(*at, (*from, *to), *arrives, fate, described));
+    }
+    for Framed { at, direction, arrives, frame } in frames(&film.pieces) {
+        let described = match frame {
+            Frame::Hello(_) => ("handshake", 0, "hello".to_owned()),
+            Frame::Refusal(why) => ("handshake", 0, format!("refusal: {why}")),
+            Frame::Envelope(envelope) => describe(&envelope),
+        };
+        let fate = if arrives.is_some() { "arrives" } else { "lost with its stream" };
+        messages.push(message(at, direction, arrives, fate, described));
+    }
+    messages
 }
 
-fn describe(bytes: &[u8]) -> (&'static str, u64, String) {
-    let Ok(envelope) = wire::decode::<Envelope>(bytes) else {
-        return ("unreadable", 0, format!("{} bytes", bytes.len()));
-    };
+/// Kind, shard (0: none), text.
+type Described = (&'static str, u64, String);
+
+fn describe(envelope: &Envelope) -> Described {
     let text = format!("{:?}", envelope.body);
     match &envelope.body {
         Body::Raft(message) => raft(message),
@@ -88,7 +107,7 @@ fn describe(bytes: &[u8]) -> (&'static str, u64, String) {
     }
 }
 
-fn raft(message: &RaftMessage) -> (&'static str, u64, String) {
+fn raft(message: &RaftMessage) -> Described {
     let shard = message.shard.0;
     let Ok(inner) = raft::eraftpb::Message::parse_from_bytes(&message.message) else {
         return ("unreadable", shard, format!("{message:?}"));

@@ -6,6 +6,7 @@
 //! - nothing that a run says can become part of the page's code: it is data, and shown as text.
 
 mod bands;
+mod frames;
 mod lines;
 mod words;
 
@@ -167,8 +168,8 @@ mod tests {
     };
 
     /// A short run in which a node dies, messages are lost, and a value tries to end the script.
-    fn filmed() -> Report {
-        let knobs = Knobs { transport: Transport::Datagrams, ..Knobs::draw(3) };
+    fn filmed(transport: Transport) -> Report {
+        let knobs = Knobs { transport, ..Knobs::draw(3) };
         let (at, lasts) = (Duration::from_secs(4), Duration::from_secs(2));
         let plan = Plan::empty(Duration::from_secs(10))
             .with(at, Fault::Kill { node: Target::Node(1), down: lasts })
@@ -178,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_page_has_what_the_run_had() {
-        let report = filmed();
+        let report = filmed(Transport::Datagrams);
         let page = page(&report, "run </script> & \"it\"".into());
         assert_eq!(page.matches("</script>").count(), 2, "nothing that a run says ends a script");
         let (_, data) = page.split_once("<script id=\"run\" type=\"application/json\">").unwrap();
@@ -196,7 +197,11 @@ mod tests {
         assert!(of("lives").iter().any(|away| away[2] == 1 && away[3] == false && away[0].as_u64() >= Some(4_000_000)));
         assert!(of("cuts").iter().any(|cut| cut[2] == 2) && of("cuts").iter().any(|cut| cut[3] == 2));
         assert!(of("asks").len() as u64 >= report.counters.operations().1);
-        assert_eq!(page, super::page(&filmed(), "run </script> & \"it\"".into()), "the same run, the same page");
+        assert_eq!(
+            page,
+            super::page(&filmed(Transport::Datagrams), "run </script> & \"it\"".into()),
+            "the same run, the same page"
+        );
     }
 
     #[test]
@@ -228,10 +233,30 @@ mod tests {
     }
 
     #[test]
+    fn messages_on_streams_are_drawn_as_well() {
+        let report = filmed(Transport::Streams);
+        let mut words = Words::default();
+        let messages = lines::messages(&report.filmed.expect("it was filmed").film, &mut words);
+        let drawn = serde_json::to_value(&messages).unwrap();
+        let words = words.into_list();
+        let of_kind = |kind: &str| {
+            let place = words.iter().position(|word| word == kind).unwrap_or_else(|| panic!("no {kind}"));
+            drawn.as_array().unwrap().iter().filter(move |message| message[5] == place)
+        };
+        assert!(of_kind("handshake").count() > 10 && of_kind("raft append").count() > 100);
+        assert!(of_kind("raft append").any(|message| message[3].is_null()), "what is under way to a dead node is lost");
+        assert!(
+            of_kind("raft append").all(|message| message[3].is_null() || message[3].as_u64() > message[0].as_u64())
+        );
+    }
+
+    #[test]
     fn filming_changes_nothing() {
-        let report = filmed();
-        let plain = run(Options::of_plan(report.knobs.clone(), report.plan.clone()));
-        assert_eq!(plain.trace_hash, report.trace_hash);
-        assert!(plain.filmed.is_none());
+        for transport in [Transport::Datagrams, Transport::Streams] {
+            let report = filmed(transport);
+            let plain = run(Options::of_plan(report.knobs.clone(), report.plan.clone()));
+            assert_eq!(plain.trace_hash, report.trace_hash);
+            assert!(plain.filmed.is_none());
+        }
     }
 }

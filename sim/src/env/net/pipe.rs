@@ -15,6 +15,7 @@ use super::{
     fabric::{Event, Fabric},
     policy::Direction,
 };
+use crate::env::film::{Moved, Piece};
 
 /// Bytes that an end may have sent and the other has not taken.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -221,6 +222,8 @@ impl Fabric {
         if let Parcel::Bytes(bytes) = &parcel {
             let numbers = [connection, bytes.len() as u64, xxh3_64(bytes)];
             self.trace.note(now, direction.0, "stream {}: writes {} bytes, hash {}", numbers);
+            let piece = Piece { at: now, stream: (connection, end), direction, moved: Moved::Written(bytes.clone()) };
+            self.trace.film(|film| film.piece(piece));
         }
         if self.links.is_cut(direction) || !ends[end].parked.is_empty() {
             self.counters.cut += 1;
@@ -240,10 +243,14 @@ impl Fabric {
 
     pub(super) fn parcel_arrives(&mut self, now: u64, connection: u64, end: usize, parcel: Parcel) {
         let Some(found) = self.connections.get_mut(&connection) else { return };
+        let other = found.ends[1 - end].node;
         let own = &mut found.ends[end];
         match (own.state, parcel) {
             (Use::Open, Parcel::Bytes(bytes)) => {
                 self.trace.note(now, own.node, "stream {}: {} bytes arrive", [connection, bytes.len() as u64]);
+                let moved = Moved::Arrived(bytes.len());
+                let piece = Piece { at: now, stream: (connection, 1 - end), direction: (other, own.node), moved };
+                self.trace.film(|film| film.piece(piece));
                 own.inbox.push_back(bytes);
                 own.wake();
             }
