@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use matrixkv_sim::{
     knobs::{Knobs, Transport},
-    plan::{Fault, Kind, Move, Plan, Target},
+    plan::{Fault, Kind, Move, Plan, Stranger, Target},
 };
 use support::{LENGTH, at_least, busy, crowd, everywhere, millis, must_hold, patient, repeated, secs, splitting};
 
@@ -111,4 +111,18 @@ fn reads_on_a_leader_that_has_committed_nothing() {
     };
     let report = must_hold(crowd(patient(busy(21))), repeated(secs(6), millis(900), 26, kill));
     at_least(&report, "elections", 20);
+}
+
+/// 50, R: nodes of another cluster and of another protocol version connect all the time, and connections break in the middle
+/// of their first words: each is refused that can be, and nothing changes (L, E, V). Seen to fail when clusters are not
+/// compared, and when protocol versions are not.
+#[test]
+fn strangers_are_refused_and_nothing_changes() {
+    let knobs = Knobs { transport: Transport::Streams, ..patient(splitting(50)) };
+    let all = [Stranger::Cluster, Stranger::Protocol, Stranger::HalfFrame];
+    let knocks = (0..30).map(|n| (n, Fault::Stranger { node: n % 5, who: all[n % 3] }));
+    let plan = knocks.fold(Plan::empty(LENGTH), |plan, (n, knock)| plan.with(secs(6) + millis(700) * n as u32, knock));
+    let report = must_hold(knobs, plan);
+    at_least(&report, "fault stranger", 25);
+    at_least(&report, "strangers refused", 15);
 }

@@ -14,6 +14,7 @@ mod damage;
 mod disk;
 mod network;
 mod process;
+mod stranger;
 
 use std::time::Duration;
 
@@ -133,6 +134,7 @@ impl Strike {
             Fault::DiskError { node, on, operation, down } => disk::error(world, *node, *on, *operation, *down).await,
             Fault::DiskFull { node, left, lasts } => disk::full(world, *node, *left, *lasts).await,
             Fault::BitFlip { node } => damage::flip_bit(world, *node).await,
+            Fault::Stranger { node, who } => stranger::knock(world, *node, *who).await,
             Fault::Overload { latency, lasts } => disk::overload(world, *latency, *lasts).await,
             Fault::SlowDisk { node, latency, lasts } => disk::slow(world, *node, *latency, *lasts).await,
         }

@@ -7,7 +7,7 @@ use matrixkv::types::Rng;
 
 use super::{
     Access, CONTACT_MARGIN, Damage, EMPTY_PATIENCE, Fault, Harm, Kind, Liveness, Moment, Move, Plan, Profile, Quiet,
-    Target, Timed, profile::Frequency,
+    Stranger, Target, Timed, profile::Frequency,
 };
 use crate::knobs::{DISK_RESERVE, Knobs, Links, dice};
 
@@ -110,6 +110,10 @@ impl Kind {
             }
             Kind::EmptyFolder => Fault::EmptyFolder { down },
             Kind::OldFolder => Fault::OldFolder { node: rng.below(knobs.nodes as u64) as usize, down },
+            Kind::Stranger => {
+                let all = [Stranger::Cluster, Stranger::Protocol, Stranger::HalfFrame];
+                Fault::Stranger { node: rng.below(knobs.nodes as u64) as usize, who: all[rng.below(3) as usize] }
+            }
             Kind::Swizzle => draw_swizzle(knobs, rng),
             Kind::Flapping => {
                 // About the time after which a follower gives its leader up.

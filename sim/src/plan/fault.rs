@@ -59,6 +59,18 @@ pub enum Damage {
     Contradiction,
 }
 
+/// Who connects to a node and is no peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stranger {
+    /// A node of another cluster.
+    Cluster,
+    /// One that speaks another version of the protocol.
+    Protocol,
+    /// One whose connection is reset in the middle of its first words.
+    HalfFrame,
+}
+
 /// What a disk is asked when it errs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -366,6 +378,14 @@ pub enum Fault {
         #[serde(with = "span")]
         down: Duration,
     },
+    /// Somebody who is no peer connects to where the nodes of the cluster talk to each other. It is refused, and nothing
+    /// changes. Where envelopes travel one by one there is nothing to connect to.
+    Stranger {
+        /// Which node.
+        node: usize,
+        /// What is wrong with it.
+        who: Stranger,
+    },
 }
 
 impl Fault {
@@ -409,6 +429,7 @@ impl Fault {
             Fault::Drain { .. } => Kind::Drain,
             Fault::EmptyFolder { .. } => Kind::EmptyFolder,
             Fault::OldFolder { .. } => Kind::OldFolder,
+            Fault::Stranger { .. } => Kind::Stranger,
         }
     }
 
@@ -440,6 +461,7 @@ impl Fault {
             | Fault::Rush { .. }
             | Fault::BitFlip { .. }
             | Fault::ClockJump { .. }
+            | Fault::Stranger { .. }
             | Fault::Damage { .. } => Duration::ZERO,
             Fault::PowerLossAll { down } => down.iter().max().copied().unwrap_or_default(),
             Fault::Pause { lasts, .. }

@@ -262,7 +262,7 @@ impl Fault {
             | Fault::AtMoment { .. }
             | Fault::Rush { .. }
             | Fault::EmptyFolder { .. } => Vec::new(),
-            Fault::OldFolder { node, .. } => vec![*node],
+            Fault::OldFolder { node, .. } | Fault::Stranger { node, .. } => vec![*node],
         }
     }
 }

@@ -99,6 +99,8 @@ kinds! {
     EmptyFolder = "empty-folder",
     /// A node comes back with an old copy of its folder.
     OldFolder = "old-folder",
+    /// Somebody who is no peer connects to a node.
+    Stranger = "stranger",
 }
 
 impl std::fmt::Display for Kind {

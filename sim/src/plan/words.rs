@@ -39,6 +39,7 @@ impl fmt::Display for Fault {
             Fault::Move { group, node, .. } => write!(f, "group {group}, node{node}")?,
             Fault::Drain { node, .. } | Fault::OldFolder { node, .. } => write!(f, "node{node}")?,
             Fault::EmptyFolder { .. } => write!(f, "node0")?,
+            Fault::Stranger { node, who } => write!(f, "{who:?} at node{node}")?,
         }
         write!(f, ", for {:?}", self.lasts())
     }
