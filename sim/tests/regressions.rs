@@ -1,7 +1,7 @@
 //! Runs that failed once, whole or as shrinking left them, from `regressions/*.toml`, and the plans of `cfg/plans`. Each must pass;
 //! with its bug planted, where it names one, it must fail as it did: `cargo test -p matrixkv-sim --features planted --test regressions`.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Mutex};
 
 use matrixkv_sim::{
     plan::file::PlanFile,
@@ -33,10 +33,20 @@ fn plans_for_real_processes_pass_in_the_simulator() {
 fn must_pass(folder: &str) {
     let plans = plans(folder);
     assert!(!plans.is_empty(), "{folder} is empty");
-    for (name, PlanFile { knobs, plan, .. }) in plans {
-        let report = run(Options::of_plan(knobs, plan));
-        assert_eq!(report.verdict(), Verdict::Passed, "{name}: {report}");
-    }
+    let left = Mutex::new(plans.into_iter());
+    let work = || {
+        while let Some((name, PlanFile { knobs, plan, .. })) = take(&left) {
+            let report = run(Options::of_plan(knobs, plan));
+            assert_eq!(report.verdict(), Verdict::Passed, "{name}: {report}");
+        }
+    };
+    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+}
+
+/// The next one.
+fn take<T>(left: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
+    left.lock().expect("no holder panics").next()
 }
 
 #[cfg(feature = "planted")]
