@@ -44,8 +44,10 @@ pub async fn knock(world: &World, node: usize, who: Stranger) -> Struck {
         let words = words(who);
         match who {
             Stranger::HalfFrame => {
-                within(&env, PATIENCE, say(&env, &address, &words[..words.len() / 2])).await;
+                let stream = within(&env, PATIENCE, say(&env, &address, &words[..words.len() / 2])).await.flatten();
+                // As long as it is open: a stream that was closed ends in an orderly way.
                 knocking.net().reset(own, node);
+                knocking.record().count("strangers cut off", u64::from(stream.is_some()));
                 None
             }
             _ => within(&env, PATIENCE, ask(&env, &address, &words)).await.flatten(),
