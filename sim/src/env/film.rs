@@ -4,8 +4,11 @@
 use bytes::Bytes;
 use matrixkv::types::Fact;
 
-/// Messages that are kept, and as many pieces of streams; later ones are only counted.
+/// Messages that are kept; later ones are only counted.
 pub const MESSAGES_MAX: usize = 500_000;
+
+/// Pieces of streams that are kept, one for each write and each arrival; later ones are only counted.
+pub const PIECES_MAX: usize = 2 * MESSAGES_MAX;
 
 /// Facts that are kept; later ones are only counted.
 pub const FACTS_MAX: usize = 500_000;
@@ -74,7 +77,7 @@ pub enum Life {
 pub struct Film {
     /// Messages.
     pub flights: Vec<Flight>,
-    /// What was written to streams, and what arrived.
+    /// What was written to streams between nodes, and what arrived.
     pub pieces: Vec<Piece>,
     /// Facts: when, on which node.
     pub facts: Vec<(u64, usize, Fact)>,
@@ -97,7 +100,7 @@ impl Film {
 
     /// Bytes of a stream are written, or arrive.
     pub fn piece(&mut self, piece: Piece) {
-        match self.pieces.len() < MESSAGES_MAX {
+        match self.pieces.len() < PIECES_MAX {
             true => self.pieces.push(piece),
             false => self.missing += 1,
         }

@@ -79,7 +79,7 @@ pub fn messages(film: &Film, words: &mut Words) -> Vec<Message> {
             Frame::Refusal(why) => ("handshake", 0, format!("refusal: {why}")),
             Frame::Envelope(envelope) => describe(&envelope),
         };
-        let fate = if arrives.is_some() { "arrives" } else { "lost with its stream" };
+        let fate = if arrives.is_some() { "arrives" } else { "does not arrive" };
         messages.push(message(at, direction, arrives, fate, described));
     }
     messages

@@ -12,10 +12,14 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
+    address::FIRST_CLIENT,
     fabric::{Event, Fabric},
     policy::Direction,
 };
-use crate::env::film::{Moved, Piece};
+use crate::env::{
+    Trace,
+    film::{Moved, Piece},
+};
 
 /// Bytes that an end may have sent and the other has not taken.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -94,6 +98,14 @@ impl End {
             }
         }
         taken
+    }
+}
+
+/// What clients say is filmed elsewhere: they have no lane that messages could go to.
+fn film(trace: &Trace, piece: Piece) {
+    let (from, to) = piece.direction;
+    if from.max(to) < FIRST_CLIENT {
+        trace.film(|film| film.piece(piece));
     }
 }
 
@@ -222,8 +234,10 @@ impl Fabric {
         if let Parcel::Bytes(bytes) = &parcel {
             let numbers = [connection, bytes.len() as u64, xxh3_64(bytes)];
             self.trace.note(now, direction.0, "stream {}: writes {} bytes, hash {}", numbers);
-            let piece = Piece { at: now, stream: (connection, end), direction, moved: Moved::Written(bytes.clone()) };
-            self.trace.film(|film| film.piece(piece));
+            film(
+                &self.trace,
+                Piece { at: now, stream: (connection, end), direction, moved: Moved::Written(bytes.clone()) },
+            );
         }
         if self.links.is_cut(direction) || !ends[end].parked.is_empty() {
             self.counters.cut += 1;
@@ -250,7 +264,7 @@ impl Fabric {
                 self.trace.note(now, own.node, "stream {}: {} bytes arrive", [connection, bytes.len() as u64]);
                 let moved = Moved::Arrived(bytes.len());
                 let piece = Piece { at: now, stream: (connection, 1 - end), direction: (other, own.node), moved };
-                self.trace.film(|film| film.piece(piece));
+                film(&self.trace, piece);
                 own.inbox.push_back(bytes);
                 own.wake();
             }
