@@ -70,10 +70,9 @@ async fn kill_when_whole(world: &World, node: Target) -> Option<usize> {
 }
 
 async fn has_all(world: &World) -> bool {
-    // Another fault may strike while nodes are asked, so that what is known without asking comes last.
-    probe::is_whole(world).await.is_ok()
-        && !world.record().observer.is_damaged()
-        && world.nodes_in(State::Up).len() == world.knobs().nodes
+    let seems_so = || !world.record().observer.is_damaged() && world.nodes_in(State::Up).len() == world.knobs().nodes;
+    // Another fault may strike while nodes are asked.
+    seems_so() && probe::is_whole(world).await.is_ok() && seems_so()
 }
 
 /// Writes the damage, unless there is nothing to damage.
