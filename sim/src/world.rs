@@ -252,6 +252,11 @@ impl World {
         self.env(FIRST_CLIENT + self.0.knobs.clients + READERS)
     }
 
+    /// The number of the life that `node` has, or had last.
+    pub fn life(&self, node: usize) -> u64 {
+        self.nodes()[node].life
+    }
+
     /// The number of a machine that is no client either: strangers knock from there.
     pub fn stranger(&self) -> usize {
         FIRST_CLIENT + self.0.knobs.lanes()

@@ -125,5 +125,4 @@ fn strangers_are_refused_and_nothing_changes() {
     let report = must_hold(knobs, plan);
     at_least(&report, "fault stranger", 25);
     at_least(&report, "strangers refused", 15);
-    at_least(&report, "strangers cut off", 8);
 }

@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::Struck;
 use crate::{
     check::{Invariant, probe},
-    env::SimEnv,
+    env::{SimEnv, SimStream},
     knobs::Transport,
     plan::{Kind, Stranger},
     world::World,
@@ -36,36 +36,38 @@ pub async fn knock(world: &World, node: usize, who: Stranger) -> Struck {
     if world.knobs().transport != Transport::Streams || probe::get(world, node, "/ready").await.is_err() {
         return Struck::Skipped;
     }
+    let knocking = world.clone();
+    let talking = world.watcher().spawn(async move { talk(&knocking, node, who).await });
+    talking.await.expect("it does not panic")
+}
+
+/// It judges by itself: whoever waits for it may be gone before it ends.
+async fn talk(world: &World, node: usize, who: Stranger) -> Struck {
+    let (own, life) = (world.stranger(), world.life(node));
+    let (env, address) = (world.env(own), world.knobs().config(node).addr_advertise_raft);
+    let Some(mut stream) = within(&env, PATIENCE, say(&env, &address, &words(who))).await.flatten() else {
+        return Struck::Skipped;
+    };
     world.record().fault(Kind::Stranger, world.now(), &format!("{who:?} at node{node}"));
-    let (knocking, own) = (world.clone(), world.stranger());
-    let talking = world.watcher().spawn(async move {
-        let env = knocking.env(own);
-        let address = knocking.knobs().config(node).addr_advertise_raft;
-        let words = words(who);
-        match who {
-            Stranger::HalfFrame => {
-                let stream = within(&env, PATIENCE, say(&env, &address, &words[..words.len() / 2])).await.flatten();
-                // As long as it is open: a stream that was closed ends in an orderly way.
-                knocking.net().reset(own, node);
-                knocking.record().count("strangers cut off", u64::from(stream.is_some()));
-                None
-            }
-            _ => within(&env, PATIENCE, ask(&env, &address, &words)).await.flatten(),
-        }
-    });
-    match talking.await.expect("it does not panic") {
+    if who == Stranger::HalfFrame {
+        // As long as it is open: a stream that was closed ends in an orderly way.
+        world.net().reset(own, node);
+        return Struck::Yes;
+    }
+    match within(&env, PATIENCE, hear(&mut stream)).await.flatten() {
         Some(Frame::Refusal(_)) => world.record().count("strangers refused", 1),
-        Some(answer) => {
+        // Another life may have lost its folder, and is in no cluster.
+        Some(answer) if world.life(node) == life => {
             let message = format!("node{node} let a stranger in ({who:?}) and answered {answer:?}");
             world.record().violation(Invariant::Ranges, world.now(), message);
         }
         // The node died, or its links are bad.
-        None => {}
+        _ => {}
     }
     Struck::Yes
 }
 
-/// A hello, and right behind it a question.
+/// A hello, and right behind it a question; or half of a hello.
 fn words(who: Stranger) -> Vec<u8> {
     // One that speaks another version is of no cluster yet, so that nothing else is wrong with it.
     let (cluster, protocol) = match who {
@@ -73,24 +75,26 @@ fn words(who: Stranger) -> Vec<u8> {
         Stranger::Cluster | Stranger::HalfFrame => (ClusterId(77), PROTOCOL),
     };
     let identity = Identity { cluster, node: NodeToken(77), store: StoreId(77), boot: Boot(1) };
-    let hello = Hello { protocol, ..Hello::new(identity, Channel::Raft) };
+    let mut words = Vec::new();
+    put_hello(&mut words, &Hello { protocol, ..Hello::new(identity, Channel::Raft) });
+    if who == Stranger::HalfFrame {
+        words.truncate(words.len() / 2);
+        return words;
+    }
     let body = Body::Request { call: CallId(1), request: Request::Routes };
     let Identity { node: from, store: from_store, boot: from_boot, .. } = identity;
-    let mut words = Vec::new();
-    put_hello(&mut words, &hello);
     put_envelope(&mut words, &Envelope { from, from_store, from_boot, to_boot: Boot(1), seq: 1, body });
     words
 }
 
-async fn say(env: &SimEnv, address: &str, words: &[u8]) -> Option<<SimEnv as Env>::Stream> {
+async fn say(env: &SimEnv, address: &str, words: &[u8]) -> Option<SimStream> {
     let mut stream = env.connect(address).await.ok()?;
     stream.write_all(words).await.ok()?;
     Some(stream)
 }
 
 /// The first that comes back.
-async fn ask(env: &SimEnv, address: &str, words: &[u8]) -> Option<Frame> {
-    let mut stream = say(env, address, words).await?;
+async fn hear(stream: &mut SimStream) -> Option<Frame> {
     let mut input = BytesMut::new();
     loop {
         if let Some(frame) = take_first(&mut input).ok()? {
