@@ -257,11 +257,6 @@ impl World {
         self.nodes()[node].life
     }
 
-    /// The number of a machine that is no client either: strangers knock from there.
-    pub fn stranger(&self) -> usize {
-        FIRST_CLIENT + self.0.knobs.lanes()
-    }
-
     /// Adds to the record how many stores were held for down so far. Asked before the run itself takes one away for good.
     pub fn tell_stores_down(&self) {
         self.0.record.count("stores held for down", self.0.record.observer.tally().stores_down);

@@ -25,7 +25,7 @@ use crate::{
     env::{SimEnv, SimStream},
     knobs::Transport,
     plan::{Kind, Stranger},
-    world::World,
+    world::{FIRST_CLIENT, World},
 };
 
 /// How long a node may take to answer.
@@ -43,7 +43,8 @@ pub async fn knock(world: &World, node: usize, who: Stranger) -> Struck {
 
 /// It judges by itself: whoever waits for it may be gone before it ends.
 async fn talk(world: &World, node: usize, who: Stranger) -> Struck {
-    let (own, life) = (world.stranger(), world.life(node));
+    // Behind the numbers of all clients.
+    let (own, life) = (FIRST_CLIENT + world.knobs().lanes(), world.life(node));
     let (env, address) = (world.env(own), world.knobs().config(node).addr_advertise_raft);
     let Some(mut stream) = within(&env, PATIENCE, say(&env, &address, &words(who))).await.flatten() else {
         return Struck::Skipped;
