@@ -261,3 +261,31 @@ fn stage(
     receiving.next = chunk.number + 1;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Boot, Epoch, Peer, PeerRole, ReplicaId, StoreId};
+
+    const ID: SnapshotId = SnapshotId { boot: Boot(1), number: 1 };
+
+    fn head() -> RaftMessage {
+        let peer = |replica| Peer { replica: ReplicaId(replica), store: StoreId(replica), role: PeerRole::Voter };
+        let (shard, epoch) = (ShardId(7), Epoch::NONE);
+        RaftMessage { shard, from: peer(1), to: peer(2), epoch, range: None, quiet: None, message: Default::default() }
+    }
+
+    #[test]
+    fn chunks_wait_in_whatever_order_they_come_and_memory_is_bounded() {
+        let (waiting, sums) = (BTreeMap::new(), Sums::default());
+        let mut receiving =
+            Receiving { head: head(), id: ID, term: 5, stage: 1, next: 10, waiting, sums, silent_ticks: 3 };
+        for number in (11..4 * WAITING_MAX).rev().chain(0..10) {
+            receiving.take(SnapshotChunk::new(ID, number, false, head(), &[]));
+        }
+        assert!(receiving.waiting.keys().copied().eq(11..10 + WAITING_MAX));
+        assert!(!receiving.has_next() && receiving.silent_ticks == 0);
+        receiving.take(SnapshotChunk::new(ID, 10, false, head(), &[]));
+        assert!(receiving.has_next() && receiving.waiting.len() == WAITING_MAX as usize);
+    }
+}
