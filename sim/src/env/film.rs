@@ -92,25 +92,24 @@ pub struct Film {
 impl Film {
     /// A message is sent.
     pub fn flight(&mut self, flight: Flight) {
-        match self.flights.len() < MESSAGES_MAX {
-            true => self.flights.push(flight),
-            false => self.missing += 1,
-        }
+        keep(&mut self.flights, MESSAGES_MAX, flight, &mut self.missing);
     }
 
     /// Bytes of a stream are written, or arrive.
     pub fn piece(&mut self, piece: Piece) {
-        match self.pieces.len() < PIECES_MAX {
-            true => self.pieces.push(piece),
-            false => self.missing += 1,
-        }
+        keep(&mut self.pieces, PIECES_MAX, piece, &mut self.missing);
     }
 
     /// A fact is said.
     pub fn fact(&mut self, at: u64, node: usize, fact: &Fact) {
-        match self.facts.len() < FACTS_MAX {
-            true => self.facts.push((at, node, fact.clone())),
-            false => self.missing += 1,
-        }
+        keep(&mut self.facts, FACTS_MAX, (at, node, fact.clone()), &mut self.missing);
+    }
+}
+
+/// Keeps `one`, where there are not too many already.
+fn keep<T>(list: &mut Vec<T>, most: usize, one: T, missing: &mut usize) {
+    match list.len() < most {
+        true => list.push(one),
+        false => *missing += 1,
     }
 }

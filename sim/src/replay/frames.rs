@@ -1,5 +1,5 @@
 //! The messages of a run on streams: frames, found again in the bytes that were written, and when the last byte of each
-//! arrived. Whatever is no frame of ours (what clients say over HTTP) is left out.
+//! arrived. Whatever is no frame of ours is left out.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -39,11 +39,11 @@ struct Lane {
 
 impl Lane {
     fn write(&mut self, at: u64, bytes: &[u8]) {
-        self.written += bytes.len() as u64;
-        self.writes.push_back((self.written, at));
         if self.is_foreign {
             return;
         }
+        self.written += bytes.len() as u64;
+        self.writes.push_back((self.written, at));
         self.input.extend_from_slice(bytes);
         while let Some(frame) = self.take() {
             let start = self.framed;
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_say_is_left_out() {
+    fn what_strangers_say_is_left_out() {
         let pieces = [written(1, b"GET /shards HTTP/1.1\r\n\r\n"), piece(2, Moved::Arrived(24))];
         assert!(frames(&pieces).is_empty());
     }

@@ -243,23 +243,23 @@ mod tests {
         let mut words = Words::default();
         let messages = lines::messages(&report.filmed.as_ref().expect("it was filmed").film, &mut words);
         let drawn = serde_json::to_value(&messages).unwrap();
+        let drawn = drawn.as_array().unwrap();
         let words = words.into_list();
         let of_kind = |kind: &str| {
             let place = words.iter().position(|word| word == kind).unwrap_or_else(|| panic!("no {kind}"));
-            drawn.as_array().unwrap().iter().filter(move |message| message[5] == place)
+            drawn.iter().filter(move |message| message[5] == place)
         };
         assert!(of_kind("handshake").count() > 10 && of_kind("raft append").count() > 100);
         let arrives = |message: &Value| message[3].is_null() || message[3].as_u64() > message[0].as_u64();
         assert!(of_kind("raft append").all(arrives));
         let nodes = |message: &Value| [1, 2].iter().all(|end| message[*end].as_u64() < Some(report.knobs.nodes as u64));
-        assert!(drawn.as_array().unwrap().iter().all(nodes), "what nobody has a lane for is not drawn");
+        assert!(drawn.iter().all(nodes), "what nobody has a lane for is not drawn");
         let while_away = |message: &Value, node: usize, second: u64| {
             message[2] == node && message[0].as_u64().is_some_and(|at| (second..second + 1).contains(&(at / 1_000_000)))
         };
-        let to_the_dead: Vec<_> =
-            drawn.as_array().unwrap().iter().filter(|message| while_away(message, 1, 4)).collect();
+        let to_the_dead: Vec<_> = drawn.iter().filter(|message| while_away(message, 1, 4)).collect();
         assert!(to_the_dead.iter().any(|message| message[3].is_null()), "{to_the_dead:?}");
-        let across_the_cut = drawn.as_array().unwrap().iter().filter(|message| while_away(message, 2, 6));
+        let across_the_cut = drawn.iter().filter(|message| while_away(message, 2, 6));
         assert!(across_the_cut.into_iter().any(|message| message[3].as_u64() >= Some(7_000_000)), "what waits arrives");
     }
 
