@@ -36,8 +36,8 @@ use crate::{
     engine::{Batch, EngineError, View},
     planted::{Bug, planted},
     raft::{Group, Outcome, Outgoing},
-    types::{Boot, ClusterId, Instant, ReplicaId, Rng, ShardId},
-    wire::{JoinReply, MemberInfo, ProphetReply, RaftMessage},
+    types::{Boot, ClusterId, Instant, NodeToken, ReplicaId, Rng, ShardId},
+    wire::{JoinReply, MemberInfo, ProphetReply, RaftMessage, StoreBeat},
 };
 
 /// Ids that a leader takes from the counter at once. What it has not handed out when it falls is never used.
@@ -47,9 +47,10 @@ const STRANGERS_MAX: usize = 16;
 /// Between looks at balance and at silent stores.
 const SCHEDULE_EVERY: Duration = Duration::from_millis(100);
 
-/// Who waits for a proposal.
+/// Who waits for a proposal, or for a round that confirms the leader.
 enum Waiting {
     Register(Ticket),
+    Unknown(Ticket, NodeToken, StoreBeat),
     Join(Ticket, MemberInfo),
     Ids,
     Admin(Ticket),
@@ -211,6 +212,16 @@ impl Prophet {
         taken
     }
 
+    /// Has the majority asked whether this member leads, as for a read.
+    fn confirm(&mut self, waiting: Waiting) -> bool {
+        self.next_token += 1;
+        let taken = self.group.read(self.next_token).is_ok();
+        if taken {
+            self.waiting.insert(self.next_token, waiting);
+        }
+        taken
+    }
+
     fn meta(&self) -> Option<&MetaMachine> {
         self.group.machine()
     }
@@ -230,6 +241,8 @@ impl Prophet {
         for (token, outcome) in ready.outcomes {
             out.after.extend(self.answer(token, outcome));
         }
+        out.after.extend(ready.reads.into_iter().filter_map(|token| self.confirmed(token, true)));
+        out.after.extend(ready.refused_reads.into_iter().filter_map(|token| self.confirmed(token, false)));
         out.facts.extend(ready.facts);
         self.notice_leadership();
         Ok(out)
@@ -255,7 +268,7 @@ impl Prophet {
     fn answer(&mut self, token: u64, outcome: Outcome<Reply>) -> Option<Send> {
         let waiting = self.waiting.remove(&token)?;
         match waiting {
-            Waiting::Nobody => None,
+            Waiting::Nobody | Waiting::Unknown(..) => None,
             Waiting::Admin(ticket) => {
                 let reply = match outcome {
                     Outcome::Applied(Reply::Done) => ProphetReply::Accepted,
@@ -280,6 +293,16 @@ impl Prophet {
             }
             Waiting::Join(ticket, member) => Some(Send::JoinReply { ticket, reply: self.joined(&member, outcome) }),
         }
+    }
+
+    /// Whoever waited for [`Self::confirm`] is answered.
+    fn confirmed(&mut self, token: u64, leads: bool) -> Option<Send> {
+        let Waiting::Unknown(ticket, node, beat) = self.waiting.remove(&token)? else { return None };
+        let reply = match leads {
+            true => self.judge_unknown(node, beat),
+            false => ProphetReply::NotLeader(self.leader_rpc()),
+        };
+        Some(Send::Reply { ticket, reply })
     }
 
     fn registered(&self, outcome: Outcome<Reply>) -> ProphetReply {

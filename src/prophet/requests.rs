@@ -21,7 +21,10 @@ impl Prophet {
                     Some(reply) => reply,
                     None => return,
                 },
-                ProphetRequest::StoreBeat(beat) => self.store_beat(node, beat),
+                ProphetRequest::StoreBeat(beat) => match self.store_beat(ticket, node, beat) {
+                    Some(reply) => reply,
+                    None => return,
+                },
                 ProphetRequest::ShardBeats { store, beats } => {
                     let orders = self.shard_beats(store, beats);
                     ProphetReply::Shards { orders, tell_all: !self.has_heard_enough() }
@@ -73,12 +76,34 @@ impl Prophet {
         (!taken).then(|| ProphetReply::NotLeader(self.leader_rpc()))
     }
 
-    fn store_beat(&mut self, node: NodeToken, beat: StoreBeat) -> ProphetReply {
+    /// `None` if the answer comes once it is sure. A store that is refused ends, and this member may lead no more or not
+    /// have applied yet what the leader before it has answered: only a confirmed leader knows that there is no such store.
+    fn store_beat(&mut self, ticket: Ticket, node: NodeToken, beat: StoreBeat) -> Option<ProphetReply> {
+        match self.knows(node, &beat.info) {
+            Some(known) => Some(self.hear(known, beat)),
+            None => {
+                let taken = self.confirm(Waiting::Unknown(ticket, node, beat));
+                (!taken).then(|| ProphetReply::NotLeader(self.leader_rpc()))
+            }
+        }
+    }
+
+    /// The answer to a store that was not known, now that this member has led since it asked.
+    pub(super) fn judge_unknown(&mut self, node: NodeToken, beat: StoreBeat) -> ProphetReply {
+        match self.knows(node, &beat.info) {
+            Some(known) => self.hear(known, beat),
+            None => ProphetReply::Refused(format!("{} is not a store of this data folder", beat.info.id)),
+        }
+    }
+
+    /// What is written of the store, if it lives in the folder that asks.
+    fn knows(&self, node: NodeToken, info: &StoreInfo) -> Option<StoreInfo> {
+        let known = self.meta()?.stores().get(&info.id)?;
+        (known.node == node && info.node == node).then(|| known.clone())
+    }
+
+    fn hear(&mut self, known: StoreInfo, beat: StoreBeat) -> ProphetReply {
         let info = beat.info.clone();
-        let meta = self.meta().expect("checked by request");
-        let Some(known) = meta.stores().get(&info.id).filter(|known| known.node == node && info.node == node) else {
-            return ProphetReply::Refused(format!("{} is not a store of this data folder", info.id));
-        };
         let heard = self.view.stores.get(&info.id).map_or(known.boot, |heard| heard.info.boot.max(known.boot));
         if !info.boot.may_follow(heard) {
             return ProphetReply::Refused(format!(
