@@ -7,6 +7,10 @@ use matrixkv::cli::{Cli, Command, ConfigCommand, config, ctl, demo, inspect, ser
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if !matches!(cli.command, None | Some(Command::Demo(_))) {
+        // `matrixkv ctl ... | head` ends quietly, as other tools do. A node's sockets tell their errors as ever.
+        sigpipe::reset();
+    }
     let filter = tracing_subscriber::EnvFilter::try_from_env("MATRIXKV_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
