@@ -69,8 +69,6 @@ struct Node {
     life: u64,
     stop: Raise,
     lost_folder: bool,
-    /// Its folder is an old copy.
-    is_old_copy: bool,
     /// Something of its files changed at rest: it may be lost for good.
     spoiled: bool,
     /// Its last life ended by itself because its disk stood still.
@@ -383,6 +381,7 @@ impl World {
             }
             Err(NodeError::Identity(_)) if slot.lost_folder => {
                 slot.state = State::Gone;
+                self.0.record.observer.lost_folder(node);
                 return;
             }
             Ok(()) => "stopped although nobody asked it to".into(),
@@ -506,14 +505,7 @@ impl World {
         let slot = &mut nodes[node];
         assert_eq!(slot.state, State::Down, "node{node} still runs");
         slot.disk.put_back(image);
-        (slot.lost_folder, slot.is_old_copy) = (true, true);
-        self.0.record.observer.lost_folder(node);
-    }
-
-    /// Somebody saw that `node` has an old copy, and takes it away for good.
-    pub fn take_away(&self, node: usize) {
-        self.end(node, Death::Power);
-        self.nodes()[node].state = State::Gone;
+        slot.lost_folder = true;
         self.0.record.observer.lost_folder(node);
     }
 
@@ -536,12 +528,6 @@ impl World {
 
     /// Ends every fault of processes and disks.
     pub fn heal_nodes(&self) {
-        for node in 0..self.0.knobs.nodes {
-            let is_old_copy = self.nodes()[node].is_old_copy;
-            if is_old_copy {
-                self.take_away(node);
-            }
-        }
         for node in self.nodes_in(State::Paused) {
             let life = self.nodes()[node].life;
             self.resume(node, life);
@@ -563,7 +549,6 @@ impl Node {
             life: 0,
             stop: Raise::new(),
             lost_folder: false,
-            is_old_copy: false,
             spoiled: false,
             gave_up: false,
         }

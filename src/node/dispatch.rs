@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::{mpsc, watch};
 
-use super::store::{ReplyTo, Tickets};
+use super::{
+    NodeError,
+    store::{ReplyTo, Tickets},
+};
 use crate::{
     client::{Book, LocalCall, Router, Rpc},
     env::{Channel, Env, Identity, Network, NetworkEvent, Sender, Via},
@@ -45,23 +48,28 @@ pub(super) struct Dispatcher<E: Env> {
 }
 
 impl<E: Env> Dispatcher<E> {
-    pub async fn run(self, mut events: mpsc::Receiver<NetworkEvent>, mut local: mpsc::Receiver<LocalCall>) {
+    /// Ends when the network does, or with the reason why this node must not go on.
+    pub async fn run(
+        self,
+        mut events: mpsc::Receiver<NetworkEvent>,
+        mut local: mpsc::Receiver<LocalCall>,
+    ) -> Result<(), NodeError> {
         loop {
             tokio::select! {
                 biased;
                 event = events.recv() => match event {
-                    Some(event) => self.event(event),
-                    None => return,
+                    Some(event) => self.event(event)?,
+                    None => return Ok(()),
                 },
                 call = local.recv() => match call {
                     Some(call) => self.local(call),
-                    None => return,
+                    None => return Ok(()),
                 },
             }
         }
     }
 
-    fn event(&self, event: NetworkEvent) {
+    fn event(&self, event: NetworkEvent) -> Result<(), NodeError> {
         match event {
             NetworkEvent::Message { channel, sender, via, body } => self.message(channel, sender, via, body),
             NetworkEvent::PeerUp { .. } => {}
@@ -69,10 +77,14 @@ impl<E: Env> Dispatcher<E> {
             NetworkEvent::Dropped { body: Body::Request { call, .. }, .. } => self.rpc.dropped(call),
             NetworkEvent::Dropped { .. } => {}
             NetworkEvent::Contact { peer } => drop(self.contact.send_replace(Some(peer))),
-            NetworkEvent::Refused { peer, address, why } => {
+            NetworkEvent::Refused { peer, address, why, superseded } => {
                 tracing::warn!(?peer, address, why, "a connection was refused");
+                if superseded {
+                    return Err(NodeError::Identity(format!("this data folder was superseded: at {address}, {why}")));
+                }
             }
         }
+        Ok(())
     }
 
     fn peer_lost(&self, channel: Channel, address: &str) {

@@ -28,7 +28,7 @@ use bytes::Bytes;
 use matrixkv::{
     env::{
         Channel, Identity, Network, NetworkEvent, NetworkLimits, NetworkSetup, SharedIdentity, Via,
-        link::{BootTable, Hello, Stamp},
+        link::{BootTable, Hello, Refusal, Stamp, Verdict},
     },
     types::{Boot, Rng},
     wire::{self, Body, Envelope},
@@ -100,7 +100,7 @@ enum Said {
     Welcome(Hello, u64),
     /// Who sends it, as of then, and the envelope's encoding.
     Envelope(Hello, Bytes),
-    Refusal(String),
+    Refusal(Refusal),
     /// Nobody here knows this session.
     Reset,
     /// The session ends.
@@ -246,9 +246,13 @@ impl Fabric {
         }
     }
 
-    fn tell_refused(&mut self, endpoint: u64, peer: Option<Identity>, address: String, why: String) {
+    fn tell_refused(&mut self, endpoint: u64, peer: Option<Identity>, address: String, verdict: &Verdict) {
         self.counters.refused += 1;
-        self.tell(endpoint, NetworkEvent::Refused { peer, address, why });
+        let why = match verdict {
+            Verdict::Refuse(refusal) => refusal.to_string(),
+            Verdict::Refused { why, .. } => format!("the other side refused: {why}"),
+        };
+        self.tell(endpoint, NetworkEvent::Refused { peer, address, why, superseded: verdict.supersedes_us() });
     }
 }
 
