@@ -69,9 +69,12 @@ bugs! {
     /// That the rows of a destroyed replica are gone is not written down: after a restart they are swept again, and by then
     /// belong to another one, as in TiKV.
     OverlappedDestroy = "destroy-over-a-new-replica",
+    /// An order of Prophet's is obeyed whatever membership it was decided on.
+    ObeyStale = "stale-operator-obeyed",
     /// A learner counts as a voter for raft from the first, though it has no data.
     PhantomVoter = "phantom-voter",
-    /// A read that was taken in before a split is done after it, on a key that went to the other half.
+    /// The read index of a shard goes on counting for the half that was split off, as long as the reader knows of no other
+    /// split.
     ReadAcrossSplit = "read-index-kept-across-split",
     /// Of a shard that was split off, each replica whose parent leads when it applies the split takes the first term, and not
     /// just the one whose proposal it was.

@@ -42,7 +42,7 @@ pub fn expected(bug: Bug) -> &'static [Invariant] {
         Bug::AppliedAhead => &[Applied, Linearizable, Durable],
         Bug::ComeBack => &[Ranges, Election],
         Bug::OverlappedDestroy => &[Applied, Durable, Linearizable, Quarantined],
-        Bug::PhantomVoter => &[Ranges],
+        Bug::ObeyStale | Bug::PhantomVoter => &[Ranges],
         Bug::ReadAcrossSplit => &[Linearizable, Durable],
         Bug::KeepOldRows => &[Applied, Linearizable, Durable, Quarantined],
         Bug::LeakHashOrder | Bug::LeakCounter | Bug::LeakClock => &[Repeatable],

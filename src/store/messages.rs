@@ -8,6 +8,7 @@ use super::{
     room::{self, Room},
 };
 use crate::{
+    planted::{Bug, planted},
     raft::Group,
     shard::{Command, KvMachine},
     types::{Instant, PeerRole, StoreId, Untimely},
@@ -118,15 +119,16 @@ impl Store {
     /// Nobody waits for what comes of an order: the next heartbeat shows it.
     fn obey(&mut self, ShardOrder { shard, conf_ver, step }: ShardOrder) {
         let Some(group) = self.groups.get(&shard) else { return };
-        if group.machine().is_none_or(|machine| machine.shard().epoch.conf_ver != conf_ver) {
+        let now = group.machine().map(|machine| machine.shard().epoch.conf_ver);
+        let Some(now) = now.filter(|now| *now == conf_ver || planted(Bug::ObeyStale)) else {
             return self.note_untimely(shard, Untimely::Order);
-        }
+        };
         if !group.leads() {
             return;
         }
         self.next_token += 1;
         let token = self.next_token;
-        self.with_group(shard, |group| carry_out(group, token, conf_ver, step));
+        self.with_group(shard, |group| carry_out(group, token, now, step));
         self.touch(shard);
     }
 }

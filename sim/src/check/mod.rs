@@ -13,6 +13,7 @@ pub mod durable;
 pub mod election;
 pub mod linear;
 pub mod log;
+pub mod members;
 pub mod order;
 pub mod probe;
 pub mod quarantine;
@@ -32,7 +33,7 @@ use matrixkv::types::{Fact, ReplicaId, ShardId, Untimely};
 use tokio::sync::oneshot;
 
 use crate::{
-    check::{election::Elections, log::Logs, quarantine::Quarantine, ranges::Ranges},
+    check::{election::Elections, log::Logs, members::Members, quarantine::Quarantine, ranges::Ranges},
     plan::Moment,
 };
 
@@ -179,6 +180,7 @@ struct Inner {
     elections: Elections,
     logs: Logs,
     ranges: Ranges,
+    members: Members,
     quarantine: Quarantine,
     /// Who waits for which moment.
     waiting: Vec<(Moment, oneshot::Sender<usize>)>,
@@ -208,10 +210,21 @@ impl Observer {
         let inner = &mut *inner;
         inner.tell_moment(node, fact);
         let found = inner.elections.fact(node, fact).or_else(|| inner.logs.fact(node, fact));
-        let found = found.or_else(|| inner.ranges.fact(node, fact)).or_else(|| inner.quarantine.fact(node, fact));
+        let found = found.or_else(|| inner.ranges.fact(node, fact)).or_else(|| inner.members.fact(fact));
+        let found = found.or_else(|| inner.quarantine.fact(node, fact));
         if let Some((invariant, message)) = found {
             inner.violation(Violation { invariant, at, message });
         }
+    }
+
+    /// Each shard is to have so many voters.
+    pub fn want_voters(&self, voters: usize) {
+        self.lock().members.want(voters);
+    }
+
+    /// An operator is about to ask that a replica of `shard` goes.
+    pub fn may_shrink(&self, shard: ShardId) {
+        self.lock().members.may_shrink(shard);
     }
 
     /// Remembers an event of the world, to be printed with a failure.

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use matrixkv::types::ShardId;
 use serde::Deserialize;
 
 use super::Struck;
@@ -91,6 +92,9 @@ pub async fn move_replica(world: &impl Ground, what: Move, group: u64, node: usi
         Move::Add => ("add-replica", Kind::AddReplica),
         Move::Remove => ("remove-replica", Kind::RemoveReplica),
     };
+    if matches!(what, Move::Remove) {
+        world.record().observer.may_shrink(ShardId(shard));
+    }
     let body = format!("{{\"command\":\"{command}\",\"shard\":{shard},\"store\":{store}}}");
     if !post(world, group, "/operators", body).await {
         return Struck::Skipped;

@@ -100,6 +100,7 @@ impl World {
         net.set_default_policy(knobs.links.policy());
         let nodes = (0..knobs.nodes).map(|node| Node::new(&knobs, node, &trace)).collect();
         let watcher = client_machine(knobs.clients + READERS);
+        record.observer.want_voters(knobs.replicas.min(knobs.nodes));
         let (began, nodes) = (time::Instant::now(), Mutex::new(nodes));
         let (rush, flooded_until) = (Notify::new(), Mutex::default());
         World(Arc::new(Inner { knobs, net, trace, record, began, nodes, watcher, rush, flooded_until }))
