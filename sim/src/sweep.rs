@@ -104,6 +104,11 @@ impl Sums {
         self.busy += report.wall;
     }
 
+    fn so_far(&self, last: u64) -> String {
+        let hours = self.simulated.as_secs_f64() / 3600.0;
+        format!("last {last}, {hours:.1} simulated hours, {} failed", self.failed.len())
+    }
+
     /// Why the sweep as a whole is not good, if it is not.
     pub fn complaints(&self, profile: &Profile) -> Vec<String> {
         let mut complaints = Vec::new();
@@ -161,20 +166,14 @@ impl Screen {
             self.print(&format!("{report}\n"));
         }
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("last {}, {} failed", report.knobs.seed, sums.failed.len()));
+            bar.set_message(sums.so_far(report.knobs.seed));
             bar.inc(1);
             return;
         }
         let mut last = self.last_line.lock().expect("no holder panics");
         if last.elapsed() >= LINE_PERIOD {
             *last = Instant::now();
-            println!(
-                "{} of {} seeds, last {}, {} failed",
-                sums.seeds,
-                self.seeds,
-                report.knobs.seed,
-                sums.failed.len()
-            );
+            println!("{} of {} seeds, {}", sums.seeds, self.seeds, sums.so_far(report.knobs.seed));
         }
     }
 

@@ -40,8 +40,12 @@ pub fn inspect(args: &InspectArgs) -> ExitCode {
         }
     };
     let Inspection { replicas, waiting, tombs, rows, bytes, garbage_ranges, garbage_rows, orphans, .. } = found;
+    let Inspection { installing, installing_rows, .. } = found;
     println!("replicas  {replicas} with data, {waiting} that wait for a snapshot; {tombs} tombs");
     println!("rows      {rows} of replicas ({}), {orphans} of nobody", BinaryBytes(bytes));
+    if installing > 0 {
+        println!("snapshots {installing} replicas are being replaced, and have {installing_rows} rows meanwhile");
+    }
     println!("to sweep  {garbage_rows} rows in {garbage_ranges} ranges of destroyed replicas");
     found.faults.iter().for_each(|fault| println!("FAULT     {fault}"));
     if found.faults_untold > 0 {

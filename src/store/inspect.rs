@@ -11,7 +11,7 @@ use crate::{
     engine::{EngineError, Table, View},
     raft::GroupRow,
     shard::{KvMachine, Sums},
-    store::{garbage::Garbage, ranges::Ranges},
+    store::{garbage::Garbage, installing::Installing, ranges::Ranges},
     types::{KeyRange, ShardId},
     wire::decode,
 };
@@ -26,6 +26,10 @@ pub struct Inspection {
     pub replicas: u64,
     /// Replicas that wait for their first snapshot.
     pub waiting: u64,
+    /// Replicas whose rows are being replaced by those of a snapshot: what is there of them is not judged.
+    pub installing: u64,
+    /// Rows in their ranges.
+    pub installing_rows: u64,
     /// Shards that once had a replica here which was destroyed.
     pub tombs: u64,
     /// Rows in the range of a replica.
@@ -58,6 +62,8 @@ impl Inspection {
 enum Owner {
     /// A replica, by what it has counted.
     Replica(ShardId, Sums),
+    /// A replica whose rows are being replaced.
+    Installing,
     /// A replica that was destroyed.
     Nobody,
 }
@@ -86,20 +92,34 @@ fn owners(view: &View, found: &mut Inspection) -> Result<Vec<(KeyRange, Owner)>,
     for row in view.scan(Table::Group, &[], &[])? {
         let (key, row) = row?;
         let shard = shard_of(&key)?;
-        match replica(shard, &row) {
-            Ok(Some(machine)) => {
-                found.replicas += 1;
-                let range = machine.shard().range.clone();
-                if let Some(other) = held.overlapping(&range).next() {
-                    found.fault(format!("{shard} {range:?} overlaps {other}"));
-                    continue;
-                }
-                held.set(shard, &range);
-                owners.insert(range.start.clone(), (range, Owner::Replica(shard, machine.sums())));
+        let installing = view.get(Table::Install, &key)?.map(|row| decode::<Installing>(&row)).transpose()?;
+        let (range, owner) = match (replica(shard, &row), installing) {
+            // The old range holds the new one: shards only ever split.
+            (Ok(Some(machine)), Some(_)) => (machine.shard().range.clone(), Owner::Installing),
+            (Ok(Some(machine)), None) => (machine.shard().range.clone(), Owner::Replica(shard, machine.sums())),
+            (Ok(None), Some(installing)) => match installing.range() {
+                Some(range) => (range.clone(), Owner::Installing),
+                None => continue,
+            },
+            (Ok(None), None) => {
+                found.waiting += 1;
+                continue;
             }
-            Ok(None) => found.waiting += 1,
-            Err(why) => found.fault(format!("the replica of {shard} cannot be read: {why}")),
+            (Err(why), _) => {
+                found.fault(format!("the replica of {shard} cannot be read: {why}"));
+                continue;
+            }
+        };
+        if let Some(other) = held.overlapping(&range).next() {
+            found.fault(format!("{shard} {range:?} overlaps {other}"));
+            continue;
         }
+        match owner {
+            Owner::Installing => found.installing += 1,
+            _ => found.replicas += 1,
+        }
+        held.set(shard, &range);
+        owners.insert(range.start.clone(), (range, owner));
     }
     for range in Garbage::open(view)?.ranges() {
         found.garbage_ranges += 1;
@@ -138,6 +158,7 @@ fn inspect_rows(view: &View, owners: &[(KeyRange, Owner)], found: &mut Inspectio
         }
         match owner {
             Owner::Nobody => found.garbage_rows += count,
+            Owner::Installing => found.installing_rows += count,
             Owner::Replica(shard, counted) => {
                 found.rows += count;
                 found.bytes += sums.bytes;

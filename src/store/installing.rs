@@ -51,6 +51,11 @@ impl Installing {
         self.stage
     }
 
+    /// The range of the new rows.
+    pub fn range(&self) -> Option<&KeyRange> {
+        self.head.range.as_ref()
+    }
+
     fn write(&self, batch: &mut Batch) {
         batch.put(Table::Install, group_key(self.head.shard), encode(self).into());
     }

@@ -347,6 +347,7 @@ impl Inner {
         let now = match fact {
             Fact::SplitProposed { .. } => Moment::Proposed,
             Fact::Installing { .. } => Moment::Installing,
+            Fact::Voted { vote, .. } if !vote.is_none() => Moment::Voted,
             Fact::Split { right, .. } if !self.ranges.knows(right.id) => Moment::Applied,
             _ => return,
         };

@@ -1,5 +1,6 @@
 //! A, second part: the size and content that a replica has counted as entries were applied, through splits and snapshots,
-//! are what its rows add up to. Looked at on the disks of nodes that have stopped.
+//! are what its rows add up to; R, second part: no two replicas of a store overlap, and every row has an owner. Looked at on
+//! the disks of nodes that have stopped, with the eyes of `matrixkv inspect`.
 
 use std::path::Path;
 
@@ -7,10 +8,12 @@ use matrixkv::{
     engine::{Engine, EngineError, Table, View, group_key},
     raft::GroupRow,
     shard::KvMachine,
+    store::inspect,
     types::ShardId,
     wire::decode,
 };
 
+use super::Invariant;
 use crate::env::SimDisk;
 
 /// Where a node of a run keeps its replicas.
@@ -19,15 +22,24 @@ pub const STORE: &str = "/data/matrixkv/store.redb";
 /// Where a member of Prophet keeps what it knows.
 pub const PROPHET: &str = "/data/matrixkv/prophet.redb";
 
-/// The replicas on this disk that have counted wrong, in words.
-pub fn recount(disk: &SimDisk) -> Vec<String> {
+/// What does not add up on this disk, in words.
+pub fn recount(disk: &SimDisk) -> Vec<(Invariant, String)> {
     disk.revive();
     let found = Engine::open(&disk.mount(), Path::new(STORE)).and_then(|engine| judge(&engine.view()?));
     disk.fence();
-    found.unwrap_or_else(|error| vec![format!("{STORE} cannot be read: {error}")])
+    found.unwrap_or_else(|error| vec![(Invariant::Applied, format!("{STORE} cannot be read: {error}"))])
 }
 
-fn judge(view: &View) -> Result<Vec<String>, EngineError> {
+fn judge(view: &View) -> Result<Vec<(Invariant, String)>, EngineError> {
+    let miscounted = miscounted(view)?;
+    if !miscounted.is_empty() {
+        return Ok(miscounted.into_iter().map(|why| (Invariant::Applied, why)).collect());
+    }
+    Ok(inspect(view)?.faults.into_iter().map(|why| (Invariant::Ranges, why)).collect())
+}
+
+/// The replicas that have counted wrong.
+fn miscounted(view: &View) -> Result<Vec<String>, EngineError> {
     let mut wrong = Vec::new();
     for row in view.scan(Table::Group, &[], &[])? {
         let row: GroupRow = decode(&row?.1)?;

@@ -183,7 +183,8 @@ pub fn shrink_bite(bite: &mut Bite, folder: &Path) -> Result<(), String> {
     let done = bite.shrink(options, &tell);
     bar.finish_and_clear();
     done?;
-    let shrunk = bite.left.as_ref().expect("it was shrunk just now");
+    // What a seed does not decide cannot be shrunk.
+    let Some(shrunk) = &bite.left else { return Ok(()) };
     write(&folder.join(format!("{}.toml", bite.bug.name())), &shrunk.file(about(shrunk, seed)).text()?)
 }
 

@@ -105,7 +105,13 @@ impl Env for SimEnv {
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
-        self.0.clock.sleep(duration)
+        let (sleep, trace, node) = (self.0.clock.sleep(duration), self.0.trace.clone(), self.0.node);
+        async move {
+            sleep.await;
+            if let Some(now) = time::now() {
+                trace.note(now, node, "timer of {} ns rings", [duration.as_nanos() as u64]);
+            }
+        }
     }
 
     fn spawn(&self, _name: &'static str, task: impl Future<Output = ()> + Send + 'static) {

@@ -18,14 +18,15 @@ impl fmt::Display for Knobs {
         )?;
         writeln!(
             f,
-            "  load    {} clients, {} keys ({:?}, skew {}), values to {} bytes, think to {:?}, deadline {:?}",
+            "  load    {} clients, {} keys ({:?}, skew {}), values to {} bytes, think to {:?}, deadline {:?}, {} in a node at once",
             self.clients,
             self.keys,
             self.key_shape,
             self.skew,
             self.value_bytes_max,
             self.think_max,
-            self.request_deadline
+            self.request_deadline,
+            self.requests_max
         )?;
         if !self.workloads.is_empty() {
             let names: Vec<_> = self.workloads.iter().map(|workload| workload.name()).collect();
@@ -33,7 +34,8 @@ impl fmt::Display for Knobs {
         }
         writeln!(
             f,
-            "  raft    tick {:?}, heartbeat {} ticks, election {} ticks, quiet after {}, batch {} bytes, {} in flight, compact at {} or {} bytes",
+            "  raft    tick {:?}, heartbeat {} ticks, election {} ticks, quiet after {}, batch {} bytes, {} in flight, compact at {} or {} bytes, \
+             {} chunks of {} bytes",
             self.tick,
             self.heartbeat_ticks,
             self.election_ticks,
@@ -41,7 +43,9 @@ impl fmt::Display for Knobs {
             self.batch_bytes_max,
             self.inflight_max,
             self.compact_threshold,
-            self.compact_bytes
+            self.compact_bytes,
+            self.chunks_max,
+            self.chunk_bytes
         )?;
         writeln!(
             f,

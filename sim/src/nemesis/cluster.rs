@@ -46,7 +46,7 @@ async fn shards(world: &impl Ground, node: usize) -> Option<Shards> {
 }
 
 /// The store of `node`, if it runs.
-async fn store_of(world: &impl Ground, node: usize) -> Option<u64> {
+pub(super) async fn store_of(world: &impl Ground, node: usize) -> Option<u64> {
     if !world.nodes_up().contains(&node) {
         return None;
     }

@@ -112,7 +112,7 @@ impl Strike {
             Fault::SplitAt { key } => cluster::split_at(world, *key).await,
             Fault::Move { what, group, node } => cluster::move_replica(world, *what, *group, *node).await,
             Fault::Drain { node, lasts } => self.drained.drain(world, *node, *lasts).await,
-            Fault::EmptyFolder { down } => process::empty_folder(world, *down).await,
+            Fault::EmptyFolder { node, down } => process::empty_folder(world, *node, *down).await,
             Fault::OldFolder { node, down } => process::old_folder(world, *node, *down).await,
             Fault::CutPair { a, b, lasts } => self.network.cut_sides(world, kind, &[*a], &[*b], *lasts).await,
             Fault::CutOneWay { from, to, lasts } => self.network.cut(world, kind, &[(*from, *to)], *lasts).await,

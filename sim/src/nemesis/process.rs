@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use madsim::time::sleep;
 
-use super::Struck;
+use super::{Struck, cluster::store_of};
 use crate::{
     check::{Invariant, probe},
     env::Death,
+    knobs::PROPHET_NODES,
     plan::{CONTACT_MARGIN, EMPTY_PATIENCE, Kind, OLD_LIFE, Target},
     world::{State, World},
 };
@@ -155,17 +156,25 @@ async fn wait_for_a_loss(world: &World) -> bool {
     }
 }
 
-/// The first Prophet node comes back with an empty folder; only where everything has its other voters, and only once.
-pub async fn empty_folder(world: &World, down: Duration) -> Struck {
-    if !wait_for_a_loss(world).await || !world.kill(0, Death::Power).await {
+/// A node comes back with an empty folder; only where everything has its other voters, and only once.
+pub async fn empty_folder(world: &World, node: usize, down: Duration) -> Struck {
+    if !wait_for_a_loss(world).await {
         return Struck::Skipped;
     }
-    world.lose_folder(0);
-    world.record().fault(Kind::EmptyFolder, world.now(), &format!("node0 for {down:?}"));
+    let store = store_of(world, node).await;
+    if !world.kill(node, Death::Power).await {
+        return Struck::Skipped;
+    }
+    world.lose_folder(node);
+    world.record().fault(Kind::EmptyFolder, world.now(), &format!("node{node} for {down:?}"));
     sleep(down).await;
-    world.restart(0);
+    world.restart(node);
     sleep(world.knobs().founding_wait + CONTACT_MARGIN).await;
-    demand_refusal(world).await;
+    if node < PROPHET_NODES {
+        demand_refusal(world, node).await;
+    } else {
+        demand_another(world, node, store).await;
+    }
     Struck::Yes
 }
 
@@ -191,13 +200,26 @@ pub async fn old_folder(world: &World, node: usize, down: Duration) -> Struck {
     Struck::Yes
 }
 
-/// The living cluster has contacted the empty node by now.
-async fn demand_refusal(world: &World) {
-    if world.state(0) == State::Gone {
+/// The living cluster has contacted the empty node by now, or has been asked to take it in.
+async fn demand_refusal(world: &World, node: usize) {
+    if world.state(node) == State::Gone {
         return;
     }
-    let says = probe::get(world, 0, "/shards").await.unwrap_or_else(|why| why);
-    let message = format!("node0 came back with an empty folder beside a living cluster, and stays: {says}");
+    let says = probe::get(world, node, "/shards").await.unwrap_or_else(|why| why);
+    let message = format!("node{node} came back with an empty folder beside a living cluster, and stays: {says}");
+    world.record().violation(Invariant::Ranges, world.now(), message);
+}
+
+/// A store that forgot everything is taken in, and never for the one that promised something.
+async fn demand_another(world: &World, node: usize, before: Option<u64>) {
+    let message = match store_of(world, node).await {
+        Some(after) if Some(after) == before => format!("is store {after} again"),
+        Some(_) => return world.record().count("stores that came back as another one", 1),
+        // V demands that it comes to life.
+        None if world.state(node) == State::Up => return,
+        None => "does not stay".to_owned(),
+    };
+    let message = format!("node{node} came back with an empty folder, and {message}");
     world.record().violation(Invariant::Ranges, world.now(), message);
 }
 

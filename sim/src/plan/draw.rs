@@ -108,7 +108,11 @@ impl Kind {
                 let node = rng.below(knobs.nodes as u64) as usize;
                 Fault::Drain { node, lasts: lasts * 2 }
             }
-            Kind::EmptyFolder => Fault::EmptyFolder { down },
+            Kind::EmptyFolder => {
+                // The first one is where a second cluster could come from.
+                let node = if rng.chance(0.4) { 0 } else { rng.below(knobs.nodes as u64) as usize };
+                Fault::EmptyFolder { node, down }
+            }
             Kind::OldFolder => Fault::OldFolder { node: rng.below(knobs.nodes as u64) as usize, down },
             Kind::Stranger => {
                 let all = [Stranger::Cluster, Stranger::Protocol, Stranger::HalfFrame];
@@ -187,6 +191,7 @@ fn draw_pause(knobs: &Knobs, rng: &mut Rng) -> Duration {
 fn draw_at_moment(knobs: &Knobs, rng: &mut Rng) -> Fault {
     let moments = [Moment::Proposed, Moment::Applied, Moment::Installing];
     let moment = moments[rng.below(moments.len() as u64) as usize];
+    let moment = if rng.chance(0.1) { Moment::Voted } else { moment };
     let harms = [Harm::Kill, Harm::PowerLoss, Harm::Pause, Harm::Isolate, Harm::DiskStall, Harm::DiskStall];
     let harm = harms[rng.below(harms.len() as u64) as usize];
     let delay = draw_soon(rng, 7);

@@ -29,6 +29,8 @@ pub enum Moment {
     Applied,
     /// A replica has all of a snapshot, and begins to put it in the place of what it had.
     Installing,
+    /// A replica's vote for somebody is durable, and was not told yet.
+    Voted,
 }
 
 /// What happens to the node at which it comes.
@@ -363,8 +365,12 @@ pub enum Fault {
         #[serde(with = "span")]
         lasts: Duration,
     },
-    /// The first Prophet node comes back with an empty folder. It must refuse to found a second cluster, and stays out.
+    /// A node comes back with an empty folder. A member of Prophet must refuse, the first one to found a second cluster, and stays
+    /// out; a store is a new one.
     EmptyFolder {
+        /// Which node.
+        #[serde(default)]
+        node: usize,
         /// How long it is away.
         #[serde(with = "span")]
         down: Duration,
@@ -451,7 +457,7 @@ impl Fault {
             | Fault::PowerLoss { down, .. }
             | Fault::ArmedCrash { down, .. }
             | Fault::DiskError { down, .. }
-            | Fault::EmptyFolder { down } => *down,
+            | Fault::EmptyFolder { down, .. } => *down,
             Fault::OldFolder { down, .. } => *down * 2 + OLD_LIFE + EMPTY_PATIENCE,
             Fault::Swizzle { order, every, .. } => *every * order.len() as u32 * 2,
             Fault::KillLoop { lives, .. } => lives.iter().sum::<Duration>() * 2,

@@ -260,9 +260,10 @@ impl Fault {
             | Fault::Overload { .. }
             | Fault::SplitAt { .. }
             | Fault::AtMoment { .. }
-            | Fault::Rush { .. }
-            | Fault::EmptyFolder { .. } => Vec::new(),
-            Fault::OldFolder { node, .. } | Fault::Stranger { node, .. } => vec![*node],
+            | Fault::Rush { .. } => Vec::new(),
+            Fault::EmptyFolder { node, .. } | Fault::OldFolder { node, .. } | Fault::Stranger { node, .. } => {
+                vec![*node]
+            }
         }
     }
 }

@@ -37,8 +37,9 @@ impl fmt::Display for Fault {
             Fault::AtMoment { moment, delay, harm, .. } => write!(f, "{harm:?} {delay:?} after {moment:?}")?,
             Fault::Rush { moment, delay } => write!(f, "{delay:?} after {moment:?}")?,
             Fault::Move { group, node, .. } => write!(f, "group {group}, node{node}")?,
-            Fault::Drain { node, .. } | Fault::OldFolder { node, .. } => write!(f, "node{node}")?,
-            Fault::EmptyFolder { .. } => write!(f, "node0")?,
+            Fault::Drain { node, .. } | Fault::EmptyFolder { node, .. } | Fault::OldFolder { node, .. } => {
+                write!(f, "node{node}")?
+            }
             Fault::Stranger { node, who } => write!(f, "{who:?} at node{node}")?,
         }
         write!(f, ", for {:?}", self.lasts())

@@ -165,12 +165,12 @@ async fn stop_nodes(world: &World) {
     }
 }
 
-/// A, once more: what each replica has counted is what its rows add up to.
+/// A and R, once more: what each replica has counted is what its rows add up to, and every row has an owner.
 fn recount(world: &World) {
     // A bit that flipped may be read here for the first time.
     for node in world.nodes_in(State::Down).into_iter().filter(|node| !world.is_spoiled(*node)) {
-        for message in sums::recount(&world.disk(node)) {
-            world.record().violation(Invariant::Applied, world.now(), format!("node{node}: {message}"));
+        for (invariant, message) in sums::recount(&world.disk(node)) {
+            world.record().violation(invariant, world.now(), format!("node{node}: {message}"));
         }
     }
 }

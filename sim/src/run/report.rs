@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 
 use super::{Asked, Counters, Filmed};
 use crate::{
-    check::Violation,
+    check::{Violation, converge},
     knobs::Knobs,
     plan::{Plan, Profile},
 };
@@ -109,6 +109,8 @@ impl fmt::Display for Report {
             }
         }
         writeln!(f, "knobs:\n{}\nplan:\n{}", self.knobs, self.plan)?;
+        let bound = converge::bound(&self.knobs, &self.plan);
+        writeln!(f, "  {:>10.3}s at the latest the cluster is whole", (self.plan.heal_at + bound).as_secs_f64())?;
         write!(f, "counters:\n{}", self.counters)?;
         write!(f, "again: {}", self.replay())
     }

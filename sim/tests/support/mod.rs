@@ -70,7 +70,7 @@ pub fn crowd(knobs: Knobs) -> Knobs {
 /// The bug that the environment plants, to see a scenario fail: `MATRIXKV_PLANT=give-id-twice cargo test -p matrixkv-sim
 /// --features planted`.
 fn planted() -> Option<Bug> {
-    let name = std::env::var("MATRIXKV_PLANT").ok()?;
+    let name = std::env::var("MATRIXKV_PLANT").ok().filter(|name| !name.is_empty())?;
     let bug = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
     Some(bug.unwrap_or_else(|| panic!("no such bug: {name}")))
 }

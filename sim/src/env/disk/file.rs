@@ -41,7 +41,7 @@ impl File for SimFile {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.disk.admitted()?.read(&self.path)?;
+        self.disk.admitted()?.read(&self.path, offset, out.len() as u64)?;
         let read = self.file.lock().expect("no holder panics").read(offset as usize, out);
         read.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before"))
     }

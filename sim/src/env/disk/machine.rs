@@ -127,7 +127,10 @@ impl Machine {
     }
 
     /// Fails if this read is the one that does.
-    pub(super) fn read(&mut self, path: &Path) -> io::Result<()> {
+    pub(super) fn read(&mut self, path: &Path, offset: u64, bytes: u64) -> io::Result<()> {
+        if let Some(now) = time::now() {
+            self.trace.note(now, self.node, "disk read at {}, {} bytes", [offset, bytes]);
+        }
         if is_due(&mut self.read_error_in) {
             return Err(self.fail(Operation::Read, path));
         }

@@ -220,6 +220,8 @@ impl Fabric {
     }
 
     pub(super) fn packet_arrives(&mut self, now: u64, packet: Packet) {
+        let (Destination::Address(node, _) | Destination::Caller(node)) = packet.to;
+        self.trace.note(now, node, "<- node{}, session {}", [packet.from as u64, packet.session.1]);
         match packet.to {
             Destination::Address(node, port) => self.arrives_at_door(now, node, port, packet),
             Destination::Caller(node) => self.arrives_at_caller(now, node, packet),
