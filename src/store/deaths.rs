@@ -13,7 +13,7 @@ use super::{Send, Store, StoreReady, budget::Budget};
 use crate::{
     engine::{Batch, EngineError, Table, View, group_key},
     planted::{Bug, planted},
-    types::{Fact, Instant, Peer, PeerRole, ReplicaId, ShardId},
+    types::{Fact, Instant, KeyRange, Peer, PeerRole, ReplicaId, ShardId},
     wire::{MembershipAsk, RaftMessage, Removal},
 };
 
@@ -119,7 +119,12 @@ impl Store {
         }
         if !self.garbage.is_empty() {
             let mut budget = Budget::of_bytes(self.config.snapshot_chunk_bytes);
-            self.garbage.sweep(batch, &mut budget)?;
+            let held = || {
+                let all = KeyRange::all();
+                let held = self.ranges.held_in(&all).map(|(range, _)| range);
+                held.chain(self.reserved.values()).cloned().collect()
+            };
+            self.garbage.sweep(held, batch, &mut budget)?;
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 //! that a large replica does not hold up the store. What is left to do is durable, and goes on after a restart; until it
 //! is done the range counts as held, so that no new replica's rows are taken for old ones.
 //!
+//! Where nobody can read which keys a replica held, all keys are put down, and whatever is not held by anybody then goes.
+//!
 //! Invariant: a range is put down in the very batch that takes away its owner.
 
 use std::collections::BTreeMap;
@@ -62,16 +64,26 @@ impl Garbage {
         self.ranges.values().any(|left| left.overlaps(range))
     }
 
-    /// Removes as much as `budget` allows.
-    pub fn sweep(&mut self, batch: &mut Batch, budget: &mut Budget) -> Result<(), EngineError> {
+    /// Removes as much as `budget` allows. `held` says which keys somebody holds, or is about to.
+    pub fn sweep(
+        &mut self,
+        held: impl FnOnce() -> Vec<KeyRange>,
+        batch: &mut Batch,
+        budget: &mut Budget,
+    ) -> Result<(), EngineError> {
         let Some((owner, range)) = self.ranges.first_key_value().map(|(owner, range)| (*owner, range.clone())) else {
             return Ok(());
         };
-        if clear(Table::Data, &range.start, &range.end, batch, budget)?.is_none() {
-            self.ranges.remove(&owner);
-            if !planted(Bug::OverlappedDestroy) {
-                batch.delete(Table::Garbage, key(owner));
+        // No other range that is put down is held by anybody.
+        let rest = if range == KeyRange::all() { range.without(held()) } else { vec![range] };
+        for KeyRange { start, end } in rest {
+            if clear(Table::Data, &start, &end, batch, budget)?.is_some() {
+                return Ok(());
             }
+        }
+        self.ranges.remove(&owner);
+        if !planted(Bug::OverlappedDestroy) {
+            batch.delete(Table::Garbage, key(owner));
         }
         Ok(())
     }

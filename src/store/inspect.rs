@@ -121,13 +121,23 @@ fn owners(view: &View, found: &mut Inspection) -> Result<Vec<(KeyRange, Owner)>,
         held.set(shard, &range);
         owners.insert(range.start.clone(), (range, owner));
     }
+    let mut rest = None;
     for range in Garbage::open(view)?.ranges() {
         found.garbage_ranges += 1;
+        if *range == KeyRange::all() {
+            // Of a replica of which nobody can read what it held: all that nobody holds.
+            rest = Some(range.clone());
+            continue;
+        }
         if let Some(other) = held.overlapping(range).next() {
             found.fault(format!("{range:?} is to be swept and overlaps {other}"));
             continue;
         }
         owners.insert(range.start.clone(), (range.clone(), Owner::Nobody));
+    }
+    if let Some(all) = rest {
+        let gaps = all.without(owners.values().map(|(range, _)| range.clone()).collect());
+        owners.extend(gaps.into_iter().map(|gap| (gap.start.clone(), (gap, Owner::Nobody))));
     }
     Ok(owners.into_values().collect())
 }

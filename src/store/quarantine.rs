@@ -220,8 +220,10 @@ impl Store {
         // A shard never grows: what a replica held reaches at least as far as what was being installed.
         let (held, reserved) = (self.ranges.remove(shard), self.reserved.remove(&shard));
         let is_free = |range: &KeyRange| self.ranges.overlapping(range).next().is_none();
-        if let Some(range) = held.or(reserved).filter(is_free) {
-            self.garbage.add(shard, replica, range, batch);
+        match held.or(reserved) {
+            Some(range) if is_free(&range) => self.garbage.add(shard, replica, range, batch),
+            Some(_) => {}
+            None => self.garbage.add(shard, replica, KeyRange::all(), batch),
         }
         self.quarantine_changed();
         self.entomb(shard, replica, batch, out);

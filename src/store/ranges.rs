@@ -34,10 +34,15 @@ impl Ranges {
 
     /// The shards that share a key with `range`, ascending by range.
     pub fn overlapping<'a>(&'a self, range: &'a KeyRange) -> impl Iterator<Item = ShardId> + 'a {
+        self.held_in(range).map(|(_, shard)| *shard)
+    }
+
+    /// What is held of `range`, or reaches into it, and by whom, ascending.
+    pub fn held_in<'a>(&'a self, range: &'a KeyRange) -> impl Iterator<Item = &'a (KeyRange, ShardId)> + 'a {
         let before = self.by_start.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(&range.start[..]))).next_back();
         let from = self.by_start.range::<[u8], _>((Bound::Included(&range.start[..]), Bound::Unbounded));
         let from = from.take_while(|(start, _)| range.end.is_empty() || **start < range.end);
-        before.into_iter().chain(from).filter(|(_, (held, _))| held.overlaps(range)).map(|(_, (_, shard))| *shard)
+        before.into_iter().chain(from).map(|(_, held)| held).filter(|(held, _)| held.overlaps(range))
     }
 
     /// The shard that holds `key`.

@@ -30,6 +30,28 @@ impl KeyRange {
         (other.end.is_empty() || self.start < other.end) && (self.end.is_empty() || other.start < self.end)
     }
 
+    /// What of this range is in none of `held`, ascending. Those may overlap each other.
+    pub fn without(&self, mut held: Vec<KeyRange>) -> Vec<KeyRange> {
+        held.retain(|range| range.overlaps(self));
+        held.sort_by(|a, b| a.start.cmp(&b.start));
+        let (mut rest, mut start) = (Vec::new(), self.start.clone());
+        for range in held {
+            if range.start > start {
+                rest.push(KeyRange { start, end: range.start });
+            } else if !range.end.is_empty() && range.end <= start {
+                continue;
+            }
+            if range.end.is_empty() {
+                return rest;
+            }
+            start = range.end;
+        }
+        if self.end.is_empty() || start < self.end {
+            rest.push(KeyRange { start, end: self.end.clone() });
+        }
+        rest
+    }
+
     /// The range cut at `keys` (ascending), left to right. Keys at or outside the borders cut nothing.
     pub fn cut(&self, keys: &[Vec<u8>]) -> Vec<KeyRange> {
         let mut ranges = vec![self.clone()];
@@ -81,6 +103,24 @@ mod tests {
                     prop_assert!(!a.overlaps(b) && !b.overlaps(a));
                 }
             }
+        }
+    }
+
+    fn any_range() -> impl Strategy<Value = KeyRange> {
+        let key = || proptest::collection::vec(0..4_u8, 0..3);
+        (key(), key()).prop_filter_map("an empty range", |(start, end)| {
+            (end.is_empty() || start < end).then_some(KeyRange { start, end })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_of_a_range_is_held_by_nobody(range in any_range(), held in proptest::collection::vec(any_range(), 0..5),
+                                                     key in proptest::collection::vec(0..4_u8, 0..4)) {
+            let rest = range.without(held.clone());
+            let is_left = range.contains(&key) && !held.iter().any(|held| held.contains(&key));
+            prop_assert_eq!(rest.iter().filter(|range| range.contains(&key)).count(), usize::from(is_left));
+            prop_assert!(rest.windows(2).all(|pair| pair[0].start < pair[1].start));
         }
     }
 

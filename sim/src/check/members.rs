@@ -1,5 +1,6 @@
 //! R, what Prophet does to memberships: it adds before it removes. A shard that has had as many voters as it is to have never has
-//! fewer again, unless an operator asked for that.
+//! fewer again, unless an operator asked for that, or one of its replicas is out of service: that one may have to make room for
+//! the next one on its own store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ pub struct Members {
     /// Voters that a shard is to have; 0 where nothing is demanded.
     wanted: usize,
     newest: BTreeMap<ShardId, (Epoch, usize)>,
-    /// Shards of which an operator wanted a replica to go, and what was split off them.
+    /// Shards of which a replica may go first, and what was split off them.
     may_shrink: BTreeSet<ShardId>,
 }
 
@@ -31,6 +32,10 @@ impl Members {
     pub(super) fn fact(&mut self, fact: &Fact) -> Found {
         match fact {
             Fact::Described { shard, .. } => self.described(shard),
+            Fact::Quarantined { shard, .. } => {
+                self.may_shrink.insert(*shard);
+                None
+            }
             Fact::Split { left, right, .. } => {
                 if self.may_shrink.contains(&left.id) {
                     self.may_shrink.insert(right.id);
