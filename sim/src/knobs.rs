@@ -256,7 +256,7 @@ impl Knobs {
             skew: pick(&mut load, &[1, 2, 3]),
             think_max: millis(pick(&mut load, &[20, 60, 200])) * if crowd { 8 } else { 1 },
             request_deadline: millis(pick(&mut load, &[500, 1000, 2000, 5000])),
-            requests_max: usual_requests(),
+            requests_max: pick(&mut dice(seed, "requests"), &[usual_requests(), usual_requests(), usual_requests(), 6]),
             tick: millis(pick(&mut raft, &[40, 60, 100])),
             heartbeat_ticks: raft.between(1, 3),
             election_ticks: raft.between(8, 14),

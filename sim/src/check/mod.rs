@@ -13,6 +13,7 @@ pub mod durable;
 pub mod election;
 pub mod linear;
 pub mod log;
+pub mod matching;
 pub mod members;
 pub mod order;
 pub mod probe;

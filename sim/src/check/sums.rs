@@ -13,7 +13,7 @@ use matrixkv::{
     wire::decode,
 };
 
-use super::Invariant;
+use super::{Invariant, matching::Kept};
 use crate::env::SimDisk;
 
 /// Where a node of a run keeps its replicas.
@@ -22,12 +22,21 @@ pub const STORE: &str = "/data/matrixkv/store.redb";
 /// Where a member of Prophet keeps what it knows.
 pub const PROPHET: &str = "/data/matrixkv/prophet.redb";
 
-/// What does not add up on this disk, in words.
-pub fn recount(disk: &SimDisk) -> Vec<(Invariant, String)> {
+/// What does not add up on this disk, in words. Its logs are added to those that are `kept`.
+pub fn recount(node: usize, disk: &SimDisk, kept: &mut Kept) -> Vec<(Invariant, String)> {
     disk.revive();
-    let found = Engine::open(&disk.mount(), Path::new(STORE)).and_then(|engine| judge(&engine.view()?));
+    let (mount, mut found) = (disk.mount(), Vec::new());
+    for file in [STORE, PROPHET].into_iter().filter(|file| disk.has_file(file)) {
+        let looked = Engine::open(&mount, Path::new(file)).and_then(|engine| {
+            let view = engine.view()?;
+            kept.read(node, &view)?;
+            if file == STORE { judge(&view) } else { Ok(Vec::new()) }
+        });
+        let unread = |error| vec![(Invariant::Applied, format!("{file} cannot be read: {error}"))];
+        found.extend(looked.unwrap_or_else(unread));
+    }
     disk.fence();
-    found.unwrap_or_else(|error| vec![(Invariant::Applied, format!("{STORE} cannot be read: {error}"))])
+    found
 }
 
 fn judge(view: &View) -> Result<Vec<(Invariant, String)>, EngineError> {

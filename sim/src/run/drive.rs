@@ -10,7 +10,7 @@ use super::{
     liveness::{demand_service, wait_for_illness},
 };
 use crate::{
-    check::{Invariant, converge, probe, sums},
+    check::{Invariant, converge, matching::Kept, probe, sums},
     env::{Death, Trace},
     knobs::Knobs,
     nemesis,
@@ -165,12 +165,16 @@ async fn stop_nodes(world: &World) {
     }
 }
 
-/// A and R, once more: what each replica has counted is what its rows add up to, and every row has an owner.
+/// A, R and M, once more: what each replica has counted is what its rows add up to, every row has an owner, and logs match.
 fn recount(world: &World) {
+    let mut kept = Kept::default();
     // A bit that flipped may be read here for the first time.
     for node in world.nodes_in(State::Down).into_iter().filter(|node| !world.is_spoiled(*node)) {
-        for (invariant, message) in sums::recount(&world.disk(node)) {
+        for (invariant, message) in sums::recount(node, &world.disk(node), &mut kept) {
             world.record().violation(invariant, world.now(), format!("node{node}: {message}"));
         }
+    }
+    for message in kept.judge() {
+        world.record().violation(Invariant::LogMatching, world.now(), message);
     }
 }

@@ -26,8 +26,9 @@ pub fn millis(millis: u64) -> Duration {
 
 /// The knobs of a seed without other workloads than registers, with clients that leave no pause and quick links, so that something is always under way.
 pub fn busy(seed: u64) -> Knobs {
-    let knobs = Knobs::draw(seed);
-    Knobs { clients: 8, think_max: millis(10), transport: Transport::Datagrams, workloads: BTreeSet::new(), ..knobs }
+    let (knobs, requests_max) = (Knobs::draw(seed), 4096);
+    let knobs = Knobs { clients: 8, think_max: millis(10), requests_max, ..knobs };
+    Knobs { transport: Transport::Datagrams, workloads: BTreeSet::new(), ..knobs }
 }
 
 /// One shard of all keys that splits until each key has one of its own, five nodes, busy clients.

@@ -211,6 +211,11 @@ impl SimDisk {
         true
     }
 
+    /// Whether there is a file of this name.
+    pub fn has_file(&self, path: &str) -> bool {
+        self.machine().names.files().any(|(known, _)| known == Path::new(path))
+    }
+
     /// A copy of all files as they are now.
     pub fn image(&self) -> Image {
         Image(self.machine().names.copied())
