@@ -45,8 +45,9 @@ impl<E: Env> ProphetClient<E> {
         ProphetClient { env, rpc, book, discovery: Arc::new(discovery), leader: Arc::default() }
     }
 
-    /// Asks the leader, following redirections; `Err` says why there is no answer. Every question to Prophet may be
-    /// repeated: each is either harmless or recognised.
+    /// Asks the leader, following redirections; `Err` says why there is no answer. A question may be repeated, since each is
+    /// either harmless or recognised. What an operator wants is not: it may have been decided, and another operator may have
+    /// decided otherwise since.
     pub async fn ask(&self, request: ProphetRequest) -> Result<ProphetReply, String> {
         let mut why = "no Prophet member is known".to_owned();
         let mut candidates = self.candidates();
@@ -83,6 +84,9 @@ impl<E: Env> ProphetClient<E> {
                         CallError::NotSent => format!("Prophet at {address} cannot be reached"),
                         CallError::Lost => format!("Prophet at {address} does not answer"),
                     };
+                    if matches!((&request, error), (ProphetRequest::Admin(_), CallError::Lost)) {
+                        return Ok(ProphetReply::Unknown(why));
+                    }
                 }
             }
         }

@@ -42,7 +42,7 @@ pub enum Failure {
     /// It did not happen now; it may be retried.
     #[error("{0}")]
     NotNow(String),
-    /// A write that may or may not have happened.
+    /// A write, or something that an operator wants, that may or may not have happened.
     #[error("{0}")]
     Unknown(String),
 }
@@ -222,6 +222,7 @@ impl<E: Env> Router<E> {
     pub async fn ask_prophet_for(&self, request: ProphetRequest) -> Result<ProphetReply, Failure> {
         match self.prophet.ask(request).await {
             Ok(ProphetReply::Refused(why)) => Err(Failure::Invalid(why)),
+            Ok(ProphetReply::Unknown(why)) => Err(Failure::Unknown(format!("{why}: it may have been decided"))),
             Ok(ProphetReply::Later(why)) | Err(why) => Err(Failure::NotNow(why)),
             Ok(reply) => Ok(reply),
         }

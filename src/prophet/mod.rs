@@ -273,7 +273,8 @@ impl Prophet {
                 let reply = match outcome {
                     Outcome::Applied(Reply::Done) => ProphetReply::Accepted,
                     Outcome::Applied(_) => ProphetReply::Refused("the store's state has changed meanwhile".into()),
-                    _ => ProphetReply::Later("Prophet's leadership changed meanwhile".into()),
+                    Outcome::Refused(why) => ProphetReply::Later(why.to_string()),
+                    Outcome::Unknown => ProphetReply::Unknown("Prophet's leadership changed meanwhile".into()),
                 };
                 Some(Send::Reply { ticket, reply })
             }

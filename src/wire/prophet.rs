@@ -208,6 +208,8 @@ pub enum ProphetReply {
     Later(String),
     /// It did not happen, and why: the request contradicts what Prophet knows.
     Refused(String),
+    /// It may have been decided, or may be yet.
+    Unknown(String),
 }
 
 /// What a store learns from its heartbeat.

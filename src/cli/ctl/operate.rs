@@ -23,7 +23,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// What came of looking on.
 enum Looked {
     End(End),
-    /// The shard had changed when the command was to be carried out.
+    /// The shard had changed when the command was to be carried out, or nothing shows that it ever arrived.
     Overtaken,
 }
 
@@ -73,20 +73,25 @@ impl<E: Env> Asker<'_, E> {
         let (body, deadline) = (body.to_string(), self.env.now() + self.patience);
         loop {
             let began = self.env.now();
-            match ask(self.env, self.nodes, "POST", "/operators", body.as_bytes()).await {
+            let asked = ask(self.env, self.nodes, "POST", "/operators", body.as_bytes()).await;
+            let is_decided = matches!(asked, Ok(Answer { status: 200, .. }));
+            match asked {
                 Ok(Answer { status: 200, .. }) => {}
                 // Not now: Prophet has no leader, or one that does not know enough yet.
                 Ok(Answer { status: 503, .. }) if began < deadline => {
                     self.env.sleep(PAUSE).await;
                     continue;
                 }
+                // Whether it was decided is seen from what follows; if not, it may be given again.
+                Ok(Answer { status: 504, body }) => {
+                    eprintln!("matrixkv: {}; looking whether it was decided", reason(504, &body));
+                }
                 Ok(Answer { status, body }) => return refused(&reason(status, &body)),
-                // Each of these commands may be given twice, so whether it arrived is seen from what follows.
                 Err(error) => eprintln!("matrixkv: {error}; looking whether it was decided"),
             }
-            match self.look_on(&goal, began, deadline).await {
+            match self.look_on(&goal, began, deadline, is_decided).await {
                 Looked::End(end) => return end,
-                // It was decided on what the shard was a moment before, so it is asked for again.
+                // It was decided on what the shard was a moment before, or not at all, so it is asked for again.
                 Looked::Overtaken if self.env.now() < deadline => self.env.sleep(PAUSE).await,
                 Looked::Overtaken => return refused("not so: the shard changes all the time"),
             }
@@ -100,14 +105,14 @@ impl<E: Env> Asker<'_, E> {
         if !matches!(asked, Ok(Answer { status: 200, .. })) {
             return tell(asked, |_| End::Done);
         }
-        match self.look_on(&Goal::Begins { key: key.to_owned() }, began, began + self.patience).await {
+        match self.look_on(&Goal::Begins { key: key.to_owned() }, began, began + self.patience, true).await {
             Looked::End(end) => end,
             Looked::Overtaken => unreachable!("a split is no operator of Prophet's"),
         }
     }
 
     /// Waits until `goal` is reached, or until that is given up.
-    async fn look_on(&self, goal: &Goal, began: Instant, deadline: Instant) -> Looked {
+    async fn look_on(&self, goal: &Goal, began: Instant, deadline: Instant, is_decided: bool) -> Looked {
         let mut failures = 0;
         loop {
             let why = match self.reached(goal).await {
@@ -119,6 +124,10 @@ impl<E: Env> Asker<'_, E> {
                         // Prophet held it for done already, or has forgotten it: its view is a heartbeat old, and its
                         // operators go with its leader.
                         Some(NONE) if self.env.now().since(began) > ASK_AGAIN => return Looked::Overtaken,
+                        // What is wanted of a store has no operator of its own that could be looked for.
+                        None if goal.shard().is_none() && !is_decided && self.env.now().since(began) > ASK_AGAIN => {
+                            return Looked::Overtaken;
+                        }
                         None | Some(NONE) => why,
                         Some("done") => {
                             println!("done; Prophet has gone on since: {why}");
