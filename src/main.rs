@@ -7,8 +7,8 @@ use matrixkv::cli::{Cli, Command, ConfigCommand, config, ctl, demo, inspect, ser
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if !matches!(cli.command, None | Some(Command::Demo(_))) {
-        // `matrixkv ctl ... | head` ends quietly, as other tools do. A node's sockets tell their errors as ever.
+    if matches!(cli.command, Some(Command::Inspect(_) | Command::Config { .. })) {
+        // `matrixkv inspect ... | head` ends quietly, as other tools do. Whoever has sockets hears of their errors as ever.
         sigpipe::reset();
     }
     let filter = tracing_subscriber::EnvFilter::try_from_env("MATRIXKV_LOG")

@@ -8,7 +8,5 @@ mod twice;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    // `matrixkv-sim run ... | head` ends quietly, as other tools do.
-    sigpipe::reset();
     cli::main()
 }

@@ -25,8 +25,8 @@ fn few_keys(seed: u64) -> Knobs {
     Knobs { keys: 6, shards: 3, key_shape: KeyShape::Short, ..crowd(patient(busy(seed))) }
 }
 
-/// 1, L, A: nothing applies twice, nothing acknowledged is lost. Seen to fail with the planted bugs `acknowledge-before-commit` and
-/// `apply-twice-after-restart`.
+/// 1, L, A: nothing applies twice, nothing acknowledged is lost. Seen to fail with the planted bugs
+/// `acknowledge-before-commit` and `apply-twice-after-restart`.
 #[test]
 fn leader_killed_with_proposals_in_flight() {
     let kill = |n| Fault::Kill { node: Target::Leader(n as u64), down: millis(300) };
@@ -42,8 +42,7 @@ fn power_lost_inside_disk_operations() {
     must_hold(busy(2), repeated(secs(6), millis(1500), 15, crash), Kind::ArmedCrash, 8);
 }
 
-/// 4, E: a node loses power when its vote is durable, and nobody was told of it yet. Seen to fail with the planted bug
-/// `forget-vote`.
+/// 4, E: a node loses power when its vote is durable and on its way. Seen to fail with the planted bug `forget-vote`.
 #[test]
 fn power_lost_right_after_a_vote() {
     for seed in [4, 104] {
@@ -85,8 +84,8 @@ fn a_node_dies_at_every_moment_of_its_start() {
     must_hold(busy(8), plan, Kind::KillLoop, 20);
 }
 
-/// 8, E, D: a node loses power inside each of the first operations on its disk. Seen to fail with the planted bugs `skip-sync` and
-/// `forget-vote`.
+/// 8, E, D: a node loses power inside each of the first operations on its disk. Seen to fail with the planted bugs
+/// `skip-sync` and `forget-vote`.
 #[test]
 fn power_lost_at_every_durable_step_of_a_start() {
     let knobs = Knobs { disk_latency: (millis(1), millis(2)), ..busy(108) };
@@ -100,8 +99,8 @@ fn power_lost_at_every_durable_step_of_a_start() {
     must_hold(knobs, plan, Kind::ArmedCrash, 20);
 }
 
-/// 9, L: a leader that is cut off with its clients acknowledges nothing and reads nothing stale. Seen to fail with the planted bug
-/// `read-without-quorum`.
+/// 9, L: a leader that is cut off with its clients acknowledges nothing and reads nothing stale. Seen to fail with the
+/// planted bug `read-without-quorum`.
 #[test]
 fn leader_cut_off_with_clients_on_its_side() {
     let cut = |n| Fault::Isolate { node: Target::Leader(n as u64), lasts: secs(3) };
@@ -117,9 +116,9 @@ fn majority_and_minority_with_clients_on_both() {
     }
 }
 
-/// 11 and 12, V: a node hears nobody and is heard. What it leads it gives up, so that others serve; and where it follows it asks for
-/// votes for ever, and the term stays. Seen to fail without pre-vote (12); it still holds where a leader neither checks its quorum nor
-/// counts its rounds (11), since those who lost their connections to it campaign.
+/// 11 and 12, V: a node hears nobody and is heard. What it leads it gives up, so that others serve; and where it follows it
+/// asks for votes for ever, and the term stays. Seen to fail without pre-vote (12); it still holds where a leader neither
+/// checks its quorum nor counts its rounds (11), since those who lost their connections to it campaign.
 #[test]
 fn a_deaf_node_leads_nothing_and_disturbs_nobody() {
     // One and the same run until then, so one of them leads the shard.
@@ -140,8 +139,8 @@ fn one_way_cuts() {
     must_hold(few_keys(11), plan, Kind::CutOneWay, 6);
 }
 
-/// 17 and 57, L, E: a third of all envelopes is lost, a third comes twice, and many come late, some over a restart of their receiver. Seen to fail
-/// with the planted bug `propose-doubled-envelope`.
+/// 17 and 57, L, E: a third of all envelopes is lost, a third comes twice, and many come late, some over a restart of their
+/// receiver. Seen to fail with the planted bug `propose-doubled-envelope`.
 #[test]
 fn a_storm_of_doubled_and_late_envelopes() {
     let knobs = few_keys(57);
@@ -158,8 +157,9 @@ fn a_storm_of_doubled_and_late_envelopes() {
     support::at_least(&report, "messages lost", 2000);
 }
 
-/// 22, L: a leader stands still for half an election time-out to five, and goes on with answers queued. Seen to fail with the planted
-/// bug `acknowledge-before-commit`; `read-without-quorum` alone does no harm here, since a leader that wakes gives up first.
+/// 22, L: a leader stands still for half an election time-out to five, and goes on with answers queued. Seen to fail with the
+/// planted bug `acknowledge-before-commit`; `read-without-quorum` alone does no harm here, since a leader that wakes gives up
+/// first.
 #[test]
 fn a_paused_leader_goes_on() {
     for seed in [22, 122] {

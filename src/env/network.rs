@@ -193,7 +193,5 @@ pub enum NetworkEvent {
         address: String,
         /// Why: another cluster, another protocol version, an old copy of a folder.
         why: String,
-        /// Whether a later life of this node's own folder was heard of, so that this one must end.
-        superseded: bool,
     },
 }

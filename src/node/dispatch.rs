@@ -4,10 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::{mpsc, watch};
 
-use super::{
-    NodeError,
-    store::{ReplyTo, Tickets},
-};
+use super::store::{ReplyTo, Tickets};
 use crate::{
     client::{Book, LocalCall, Router, Rpc},
     env::{Channel, Env, Identity, Network, NetworkEvent, Sender, Via},
@@ -48,28 +45,23 @@ pub(super) struct Dispatcher<E: Env> {
 }
 
 impl<E: Env> Dispatcher<E> {
-    /// Ends when the network does, or with the reason why this node must not go on.
-    pub async fn run(
-        self,
-        mut events: mpsc::Receiver<NetworkEvent>,
-        mut local: mpsc::Receiver<LocalCall>,
-    ) -> Result<(), NodeError> {
+    pub async fn run(self, mut events: mpsc::Receiver<NetworkEvent>, mut local: mpsc::Receiver<LocalCall>) {
         loop {
             tokio::select! {
                 biased;
                 event = events.recv() => match event {
-                    Some(event) => self.event(event)?,
-                    None => return Ok(()),
+                    Some(event) => self.event(event),
+                    None => return,
                 },
                 call = local.recv() => match call {
                     Some(call) => self.local(call),
-                    None => return Ok(()),
+                    None => return,
                 },
             }
         }
     }
 
-    fn event(&self, event: NetworkEvent) -> Result<(), NodeError> {
+    fn event(&self, event: NetworkEvent) {
         match event {
             NetworkEvent::Message { channel, sender, via, body } => self.message(channel, sender, via, body),
             NetworkEvent::PeerUp { .. } => {}
@@ -77,14 +69,10 @@ impl<E: Env> Dispatcher<E> {
             NetworkEvent::Dropped { body: Body::Request { call, .. }, .. } => self.rpc.dropped(call),
             NetworkEvent::Dropped { .. } => {}
             NetworkEvent::Contact { peer } => drop(self.contact.send_replace(Some(peer))),
-            NetworkEvent::Refused { peer, address, why, superseded } => {
+            NetworkEvent::Refused { peer, address, why } => {
                 tracing::warn!(?peer, address, why, "a connection was refused");
-                if superseded {
-                    return Err(NodeError::Identity(format!("this data folder was superseded: at {address}, {why}")));
-                }
             }
         }
-        Ok(())
     }
 
     fn peer_lost(&self, channel: Channel, address: &str) {

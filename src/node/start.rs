@@ -198,7 +198,7 @@ impl<E: Env> Parts<E> {
             prophet_tickets: self.prophet_tickets.clone(),
             contact,
         };
-        self.spawn("dispatch", dispatcher.run(events, local));
+        self.env.spawn("dispatch", dispatcher.run(events, local));
         contacted
     }
 

@@ -241,8 +241,8 @@ impl Prophet {
         for (token, outcome) in ready.outcomes {
             out.after.extend(self.answer(token, outcome));
         }
-        out.after.extend(ready.reads.into_iter().filter_map(|token| self.confirmed(token, true)));
-        out.after.extend(ready.refused_reads.into_iter().filter_map(|token| self.confirmed(token, false)));
+        out.after.extend(ready.reads.into_iter().filter_map(|token| self.confirmed(token)));
+        out.after.extend(ready.refused_reads.into_iter().filter_map(|token| self.not_confirmed(token)));
         out.facts.extend(ready.facts);
         self.notice_leadership();
         Ok(out)
@@ -297,13 +297,14 @@ impl Prophet {
     }
 
     /// Whoever waited for [`Self::confirm`] is answered.
-    fn confirmed(&mut self, token: u64, leads: bool) -> Option<Send> {
+    fn confirmed(&mut self, token: u64) -> Option<Send> {
         let Waiting::Unknown(ticket, node, beat) = self.waiting.remove(&token)? else { return None };
-        let reply = match leads {
-            true => self.judge_unknown(node, beat),
-            false => ProphetReply::NotLeader(self.leader_rpc()),
-        };
-        Some(Send::Reply { ticket, reply })
+        Some(Send::Reply { ticket, reply: self.judge_unknown(node, beat) })
+    }
+
+    fn not_confirmed(&mut self, token: u64) -> Option<Send> {
+        let Waiting::Unknown(ticket, ..) = self.waiting.remove(&token)? else { return None };
+        Some(Send::Reply { ticket, reply: ProphetReply::NotLeader(self.leader_rpc()) })
     }
 
     fn registered(&self, outcome: Outcome<Reply>) -> ProphetReply {

@@ -117,16 +117,24 @@ impl Store {
             }
             self.entomb(shard, replica, batch, out);
         }
-        if !self.garbage.is_empty() {
+        if self.may_sweep() {
             let mut budget = Budget::of_bytes(self.config.snapshot_chunk_bytes);
-            let held = || {
+            let (ranges, reserved) = (&self.ranges, &self.reserved);
+            let free = || {
                 let all = KeyRange::all();
-                let held = self.ranges.held_in(&all).map(|(range, _)| range);
-                held.chain(self.reserved.values()).cloned().collect()
+                let held = ranges.held_in(&all).map(|(range, _)| range);
+                all.without(held.chain(reserved.values()).cloned().collect())
             };
-            self.garbage.sweep(held, batch, &mut budget)?;
+            self.garbage.sweep(free, batch, &mut budget)?;
         }
         Ok(())
+    }
+
+    /// Whether rows of destroyed replicas can be removed. One that is out of service keeps its own, wherever they are, until it
+    /// is destroyed: as long as there is one of which nobody knows where they are, only known ranges are swept.
+    pub(super) fn may_sweep(&self) -> bool {
+        let is_known = || self.quarantined.keys().all(|shard| self.ranges.holds(*shard));
+        self.garbage.ranges().next().is_some() || self.garbage.unknown() > 0 && is_known()
     }
 
     /// Only where a bug is planted: a replica that was removed stays until a later one takes its place, and answers reads.

@@ -92,7 +92,10 @@ fn owners(view: &View, found: &mut Inspection) -> Result<Vec<(KeyRange, Owner)>,
     for row in view.scan(Table::Group, &[], &[])? {
         let (key, row) = row?;
         let shard = shard_of(&key)?;
-        let installing = view.get(Table::Install, &key)?.map(|row| decode::<Installing>(&row)).transpose()?;
+        let Ok(installing) = view.get(Table::Install, &key)?.map(|row| decode::<Installing>(&row)).transpose() else {
+            found.fault(format!("what is being installed of {shard} cannot be read"));
+            continue;
+        };
         let (range, owner) = match (replica(shard, &row), installing) {
             // The old range holds the new one: shards only ever split.
             (Ok(Some(machine)), Some(_)) => (machine.shard().range.clone(), Owner::Installing),
@@ -121,22 +124,18 @@ fn owners(view: &View, found: &mut Inspection) -> Result<Vec<(KeyRange, Owner)>,
         held.set(shard, &range);
         owners.insert(range.start.clone(), (range, owner));
     }
-    let mut rest = None;
-    for range in Garbage::open(view)?.ranges() {
+    let garbage = Garbage::open(view)?;
+    found.garbage_ranges += garbage.unknown() as u64;
+    for range in garbage.ranges() {
         found.garbage_ranges += 1;
-        if *range == KeyRange::all() {
-            // Of a replica of which nobody can read what it held: all that nobody holds.
-            rest = Some(range.clone());
-            continue;
-        }
         if let Some(other) = held.overlapping(range).next() {
             found.fault(format!("{range:?} is to be swept and overlaps {other}"));
             continue;
         }
         owners.insert(range.start.clone(), (range.clone(), Owner::Nobody));
     }
-    if let Some(all) = rest {
-        let gaps = all.without(owners.values().map(|(range, _)| range.clone()).collect());
+    if garbage.unknown() > 0 {
+        let gaps = KeyRange::all().without(owners.values().map(|(range, _)| range.clone()).collect());
         owners.extend(gaps.into_iter().map(|gap| (gap.start.clone(), (gap, Owner::Nobody))));
     }
     Ok(owners.into_values().collect())

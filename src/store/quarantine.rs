@@ -20,7 +20,7 @@
 //! - a replica whose row does not even say which one it is stays out of service, and its store takes no other replica of
 //!   that shard, until a peer says that one was removed from here, or Prophet that all were. A shard has one replica a
 //!   store, and each was gone before the next one came: so it is the one that is named, or an earlier one. Where its keys
-//!   were is not known, so its rows stay until a replica of these keys comes and replaces them.
+//!   were is not known, so once it is destroyed all rows are swept that nobody holds.
 
 use std::{
     any::Any,
@@ -121,7 +121,9 @@ impl Store {
     pub(super) fn quarantine_unopened(&mut self, shard: ShardId, why: String, view: &View) {
         let row = GroupRow::read(view, shard).ok().flatten();
         let descriptor = row.as_ref().and_then(|row| descriptor(shard, row));
-        if let Some(range) = descriptor.as_ref().map(|shard| &shard.range).filter(|range| self.has_room(shard, range)) {
+        let range = descriptor.as_ref().map(|shard| &shard.range);
+        let is_free = |range: &&KeyRange| self.ranges.overlapping(range).all(|other| other == shard);
+        if let Some(range) = range.filter(is_free) {
             self.ranges.set(shard, range);
         }
         let (replica, born) = row.map_or((ReplicaId::NONE, 0), |row| (row.replica, row.born));
@@ -218,12 +220,10 @@ impl Store {
         batch.delete(Table::Install, group_key(shard));
         stage.into_iter().for_each(|stage| self.receiving.discard(stage));
         // A shard never grows: what a replica held reaches at least as far as what was being installed.
-        let (held, reserved) = (self.ranges.remove(shard), self.reserved.remove(&shard));
-        let is_free = |range: &KeyRange| self.ranges.overlapping(range).next().is_none();
-        match held.or(reserved) {
-            Some(range) if is_free(&range) => self.garbage.add(shard, replica, range, batch),
-            Some(_) => {}
-            None => self.garbage.add(shard, replica, KeyRange::all(), batch),
+        self.reserved.remove(&shard);
+        match self.ranges.remove(shard) {
+            Some(range) => self.garbage.add(shard, replica, range, batch),
+            None => self.garbage.add_unknown(shard, replica, batch),
         }
         self.quarantine_changed();
         self.entomb(shard, replica, batch, out);

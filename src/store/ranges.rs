@@ -32,6 +32,11 @@ impl Ranges {
         self.by_start.remove(&start).map(|(range, _)| range)
     }
 
+    /// Whether it is known what `shard` holds.
+    pub fn holds(&self, shard: ShardId) -> bool {
+        self.starts.contains_key(&shard)
+    }
+
     /// The shards that share a key with `range`, ascending by range.
     pub fn overlapping<'a>(&'a self, range: &'a KeyRange) -> impl Iterator<Item = ShardId> + 'a {
         self.held_in(range).map(|(_, shard)| *shard)

@@ -15,7 +15,7 @@ impl Store {
             || !self.births.is_empty()
             || !self.opening.is_empty()
             || !self.dying.is_empty()
-            || !self.garbage.is_empty()
+            || self.may_sweep()
             || self.splits.has_work()
             || self.sending.has_work(self.config.snapshot_chunks_max)
             || self.receiving.has_work()

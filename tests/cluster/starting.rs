@@ -105,28 +105,6 @@ fn a_store_of_another_cluster_is_refused() {
 }
 
 #[test]
-fn an_old_copy_of_a_folder_is_told_so_and_ends() {
-    let folder = Folder::new();
-    let first = single(&folder, "");
-    let mut store = Plan::store(&folder.0, &next_host(), &[&first.plan.host]).start();
-    store.wait_until_ready();
-    let plan = store.stop();
-    let (data, copy) = (plan.data(), plan.folder.join("copy"));
-    fs::create_dir(&copy).unwrap();
-    for file in fs::read_dir(&data).unwrap().map(|file| file.unwrap().path()) {
-        fs::copy(&file, copy.join(file.file_name().unwrap())).unwrap();
-    }
-    // A life of which the copy knows nothing.
-    let mut store = plan.start();
-    store.wait_until_ready();
-    store.stop();
-    fs::remove_dir_all(&data).unwrap();
-    fs::rename(&copy, &data).unwrap();
-    says(&plan.start_in_vain(), &["this data folder was superseded", "an old copy of its data folder"]);
-    first.stop();
-}
-
-#[test]
 fn a_wrong_configuration_starts_nothing() {
     let folder = Folder::new();
     let plan = Plan::member(&folder.0, &next_host(), "", "");

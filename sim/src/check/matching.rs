@@ -1,5 +1,5 @@
-//! M, second part: log matching (Raft, section 5.3). If two logs of a group have an entry of one term at one index, they are the same
-//! up to there, what is not committed included. Looked at on the disks of nodes that have stopped.
+//! M, second part: log matching (Raft, section 5.3). If two logs of a group have an entry of one term at one index, they are
+//! the same up to there, what is not committed included. Looked at on the disks of nodes that have stopped.
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,8 @@
 //!
 //! - the newest descriptors of all shards never overlap, and once they cover the key space they always do;
 //! - whoever says a descriptor of a shard and an epoch says the same one; of one replica, the epoch only grows;
-//! - a shard has one replica a store at the most, in its descriptors and on the node, and a replica id is used for one shard on one store, once;
+//! - a shard has one replica a store at the most, in its descriptors and on the node, and a replica id is used for one shard
+//!   on one store, once;
 //! - a replica is destroyed only when a newer membership is without it, and never comes back, nor does any that a
 //!   membership was without into a later one;
 //! - raft counts the votes of those whom the descriptor calls voters.

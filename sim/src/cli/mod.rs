@@ -149,7 +149,12 @@ struct Bite {
 
 /// Does what the command line says; exit status 0 for good, 1 for a finding, 2 for a command that cannot be done.
 pub fn main() -> ExitCode {
-    let good = match Cli::parse().command {
+    let command = Cli::parse().command;
+    if !matches!(command, Command::Chaos(_)) {
+        // `matrixkv-sim run ... | head` ends quietly, as other tools do. Chaos has sockets, and hears of their errors.
+        sigpipe::reset();
+    }
+    let good = match command {
         Command::Run(run) => run_one(run),
         Command::Plan(print) => plans::print(&print),
         Command::Replay(replay) => plans::replay(&replay),

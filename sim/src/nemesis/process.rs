@@ -196,7 +196,8 @@ pub async fn old_folder(world: &World, node: usize, down: Duration) -> Struck {
     sleep(down).await;
     world.restart(node);
     sleep(CONTACT_MARGIN).await;
-    demand_end(world, node);
+    demand_silence(world, node).await;
+    world.take_away(node);
     Struck::Yes
 }
 
@@ -223,10 +224,10 @@ async fn demand_another(world: &World, node: usize, before: Option<u64>) {
     world.record().violation(Invariant::Ranges, world.now(), message);
 }
 
-/// Whoever has an old copy is told so by those who heard of the life since, and ends.
-fn demand_end(world: &World, node: usize) {
-    if world.state(node) != State::Gone {
-        let message = format!("node{node} came back with an old copy of its folder, and stays");
+/// Whoever has an old copy is heard by nobody, so it can serve nothing.
+async fn demand_silence(world: &World, node: usize) {
+    if let Ok(says) = probe::get(world, node, "/ready").await {
+        let message = format!("node{node} came back with an old copy of its folder, and is ready: {says}");
         world.record().violation(Invariant::Ranges, world.now(), message);
     }
 }

@@ -56,7 +56,7 @@ async fn talk(world: &World, node: usize, who: Stranger) -> Struck {
         return Struck::Yes;
     }
     match within(&env, PATIENCE, hear(&mut stream)).await.flatten() {
-        Some(Frame::Refusal { .. }) => world.record().count("strangers refused", 1),
+        Some(Frame::Refusal(_)) => world.record().count("strangers refused", 1),
         // Another life may have lost its folder, and is in no cluster.
         Some(answer) if world.life(node) == life => {
             let message = format!("node{node} let a stranger in ({who:?}) and answered {answer:?}");

@@ -29,7 +29,7 @@ pub enum Moment {
     Applied,
     /// A replica has all of a snapshot, and begins to put it in the place of what it had.
     Installing,
-    /// A replica's vote for somebody is durable, and was not told yet.
+    /// A replica's vote for somebody is durable, and on its way.
     Voted,
 }
 
@@ -365,8 +365,8 @@ pub enum Fault {
         #[serde(with = "span")]
         lasts: Duration,
     },
-    /// A node comes back with an empty folder. A member of Prophet must refuse, the first one to found a second cluster, and stays
-    /// out; a store is a new one.
+    /// A node comes back with an empty folder. A member of Prophet must refuse, the first one to found a second cluster, and
+    /// stays out; a store is a new one.
     EmptyFolder {
         /// Which node.
         #[serde(default)]

@@ -95,7 +95,7 @@ kinds! {
     BitFlip = "bit-flip",
     /// All clients ask all the time while disks are slow.
     Overload = "overload",
-    /// The first Prophet node comes back with an empty folder.
+    /// A node comes back with an empty folder.
     EmptyFolder = "empty-folder",
     /// A node comes back with an old copy of its folder.
     OldFolder = "old-folder",

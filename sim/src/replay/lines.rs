@@ -76,7 +76,7 @@ pub fn messages(film: &Film, words: &mut Words) -> Vec<Message> {
     for Framed { at, direction, arrives, frame } in frames(&film.pieces) {
         let described = match frame {
             Frame::Hello(_) => ("handshake", 0, "hello".to_owned()),
-            Frame::Refusal { why, .. } => ("handshake", 0, format!("refusal: {why}")),
+            Frame::Refusal(why) => ("handshake", 0, format!("refusal: {why}")),
             Frame::Envelope(envelope) => describe(&envelope),
         };
         let fate = if arrives.is_some() { "arrives" } else { "does not arrive" };

@@ -9,7 +9,7 @@ use super::{State, World, address, new_disk};
 use crate::{
     check::Invariant,
     env::{Death, Image, Life},
-    knobs::Knobs,
+    knobs::{Knobs, PROPHET_NODES},
 };
 
 /// How long the destructors of a dead process may take.
@@ -107,7 +107,8 @@ impl World {
                 self.0.record.observer.event(self.now(), format!("node{node} gives up its disk"));
                 return;
             }
-            Err(NodeError::Identity(_)) if slot.lost_folder => {
+            // An empty store is a new one, and must stay.
+            Err(NodeError::Identity(_)) if slot.is_old_copy || slot.lost_folder && node < PROPHET_NODES => {
                 slot.state = State::Gone;
                 self.0.record.observer.lost_folder(node);
                 return;
@@ -233,7 +234,14 @@ impl World {
         let slot = &mut nodes[node];
         assert_eq!(slot.state, State::Down, "node{node} still runs");
         slot.disk.put_back(image);
-        slot.lost_folder = true;
+        (slot.lost_folder, slot.is_old_copy) = (true, true);
+        self.0.record.observer.lost_folder(node);
+    }
+
+    /// Somebody saw that `node` has an old copy, and takes it away for good.
+    pub fn take_away(&self, node: usize) {
+        self.end(node, Death::Power);
+        self.nodes()[node].state = State::Gone;
         self.0.record.observer.lost_folder(node);
     }
 
@@ -256,6 +264,12 @@ impl World {
 
     /// Ends every fault of processes and disks.
     pub fn heal_nodes(&self) {
+        for node in 0..self.0.knobs.nodes {
+            let is_old_copy = self.nodes()[node].is_old_copy;
+            if is_old_copy {
+                self.take_away(node);
+            }
+        }
         for node in self.nodes_in(State::Paused) {
             let life = self.nodes()[node].life;
             self.resume(node, life);

@@ -68,6 +68,8 @@ struct Node {
     life: u64,
     stop: Raise,
     lost_folder: bool,
+    /// Its folder is an old copy.
+    is_old_copy: bool,
     /// Something of its files changed at rest: it may be lost for good.
     spoiled: bool,
     /// Its last life ended by itself because its disk stood still.
@@ -254,6 +256,7 @@ impl Node {
             life: 0,
             stop: Raise::new(),
             lost_folder: false,
+            is_old_copy: false,
             spoiled: false,
             gave_up: false,
         }

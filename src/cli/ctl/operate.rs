@@ -23,7 +23,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// What came of looking on.
 enum Looked {
     End(End),
-    /// The shard had changed when the command was to be carried out, or nothing shows that it ever arrived.
+    /// The shard had changed when the command was to be carried out.
     Overtaken,
 }
 
@@ -82,7 +82,7 @@ impl<E: Env> Asker<'_, E> {
                     self.env.sleep(PAUSE).await;
                     continue;
                 }
-                // Whether it was decided is seen from what follows; if not, it may be given again.
+                // Whether it was decided is seen from what follows.
                 Ok(Answer { status: 504, body }) => {
                     eprintln!("matrixkv: {}; looking whether it was decided", reason(504, &body));
                 }
@@ -91,7 +91,7 @@ impl<E: Env> Asker<'_, E> {
             }
             match self.look_on(&goal, began, deadline, is_decided).await {
                 Looked::End(end) => return end,
-                // It was decided on what the shard was a moment before, or not at all, so it is asked for again.
+                // It was decided on what the shard was a moment before, so it is asked for again.
                 Looked::Overtaken if self.env.now() < deadline => self.env.sleep(PAUSE).await,
                 Looked::Overtaken => return refused("not so: the shard changes all the time"),
             }
@@ -125,8 +125,13 @@ impl<E: Env> Asker<'_, E> {
                         // operators go with its leader.
                         Some(NONE) if self.env.now().since(began) > ASK_AGAIN => return Looked::Overtaken,
                         // What is wanted of a store has no operator of its own that could be looked for.
-                        None if goal.shard().is_none() && !is_decided && self.env.now().since(began) > ASK_AGAIN => {
-                            return Looked::Overtaken;
+                        // Given again, it could undo what somebody else has decided since.
+                        None if !is_decided
+                            && self.env.now().since(began) > ASK_AGAIN
+                            && !self.is_under_way(goal).await =>
+                        {
+                            eprintln!("matrixkv: {why}; whether it was decided is not known");
+                            return Looked::End(End::Unknown);
                         }
                         None | Some(NONE) => why,
                         Some("done") => {
@@ -168,6 +173,16 @@ impl<E: Env> Asker<'_, E> {
             is_new && !is_earlier && operator["kind"] == "admin" && operator["shard"] == shard
         });
         Some(ours.map_or(NONE, |operator| operator["outcome"].as_str().unwrap_or(NONE)).to_owned())
+    }
+
+    /// Whether it shows that a command was decided whose answer did not come.
+    async fn is_under_way(&self, goal: &Goal) -> bool {
+        match *goal {
+            Goal::Empty { store } => matches!(self.reached(&Goal::State { store, state: "draining" }).await, Ok(None)),
+            // Their operators are looked for.
+            Goal::Leads { .. } | Goal::Has { .. } | Goal::HasNot { .. } => true,
+            Goal::Begins { .. } | Goal::State { .. } => false,
+        }
     }
 
     /// `None` if it is so, else what is.

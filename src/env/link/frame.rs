@@ -24,7 +24,6 @@ const REASON_BYTES_MAX: usize = 512;
 const HELLO: u8 = 1;
 const ENVELOPE: u8 = 2;
 const REFUSAL: u8 = 3;
-const SUPERSEDED: u8 = 4;
 
 /// A frame, decoded.
 #[derive(Debug)]
@@ -34,12 +33,7 @@ pub enum Frame {
     /// What it has to say.
     Envelope(Envelope),
     /// Why it does not talk on.
-    Refusal {
-        /// For people.
-        why: String,
-        /// Whether it has heard of a later life of the folder that it is talking to.
-        superseded: bool,
-    },
+    Refusal(String),
 }
 
 /// Appends a hello.
@@ -56,10 +50,8 @@ pub fn put_envelope(out: &mut Vec<u8>, envelope: &Envelope) {
 }
 
 /// Appends why this side does not talk on.
-pub fn put_refusal(out: &mut Vec<u8>, refusal: &Refusal) {
-    let kind = if refusal.is_of_an_old_life() { SUPERSEDED } else { REFUSAL };
-    let why = refusal.to_string();
-    put(out, kind, &why.as_bytes()[..why.floor_char_boundary(REASON_BYTES_MAX)]);
+pub fn put_refusal(out: &mut Vec<u8>, why: &str) {
+    put(out, REFUSAL, &why.as_bytes()[..why.floor_char_boundary(REASON_BYTES_MAX)]);
 }
 
 /// Bytes of a body's encoding, counted without making it.
@@ -118,10 +110,7 @@ fn read(payload: &[u8]) -> Result<Frame, Refusal> {
     match payload.split_first() {
         Some((&HELLO, content)) => read_hello(content).map(Frame::Hello),
         Some((&ENVELOPE, content)) => decode(content).map(Frame::Envelope).map_err(malformed),
-        Some((&kind @ (REFUSAL | SUPERSEDED), content)) => {
-            let why = String::from_utf8_lossy(content).into_owned();
-            Ok(Frame::Refusal { why, superseded: kind == SUPERSEDED })
-        }
+        Some((&REFUSAL, content)) => Ok(Frame::Refusal(String::from_utf8_lossy(content).into_owned())),
         Some((kind, _)) => Err(Refusal::Malformed(format!("no frame is of kind {kind}"))),
         None => Err(Refusal::Malformed("a frame without a kind".into())),
     }

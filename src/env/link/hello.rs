@@ -15,7 +15,7 @@ use crate::{
 pub(super) const MAGIC: [u8; 8] = *b"MATRIXKV";
 
 /// What two nodes must agree on: the link's own version above, that of what is said below.
-pub const PROTOCOL: u32 = (2 << 8) | wire::VERSION as u32;
+pub const PROTOCOL: u32 = (1 << 8) | wire::VERSION as u32;
 
 /// Data folders that a [`BootTable`] remembers. Beyond it strangers are refused: forgetting one would let its old
 /// copies in. A node meets one for each folder that its cluster ever had while it runs, so this takes an attacker.
@@ -80,14 +80,6 @@ pub enum Refusal {
     Damaged,
     #[error("a frame does not decode: {0}")]
     Malformed(String),
-}
-
-impl Refusal {
-    /// Whether it is the other side's life that is over. It is told so, and ends: see [`Refusal::OldBoot`]. A connection that is
-    /// merely late has nobody at its other end to hear it.
-    pub fn is_of_an_old_life(&self) -> bool {
-        matches!(self, Refusal::OldBoot { .. })
-    }
 }
 
 /// The highest boot of each data folder that was heard of. It only rises.

@@ -45,20 +45,8 @@ pub enum Event {
 pub enum Verdict {
     /// This side refuses, and should say so.
     Refuse(Refusal),
-    /// The other side refused.
-    Refused {
-        /// What it said.
-        why: String,
-        /// Whether it has heard of a later life of this node's folder.
-        superseded: bool,
-    },
-}
-
-impl Verdict {
-    /// Whether this node's life is over: another one of its folder, or of a copy of it, was heard of after it.
-    pub fn supersedes_us(&self) -> bool {
-        matches!(self, Verdict::Refuse(Refusal::Superseded { .. }) | Verdict::Refused { superseded: true, .. })
-    }
+    /// The other side refused, and this is what it said.
+    Refused(String),
 }
 
 impl From<Refusal> for Verdict {
@@ -118,7 +106,7 @@ impl Link {
         match frame {
             None => Ok(None),
             Some(Frame::Hello(hello)) => self.meet(ours, boots, hello).map(Some),
-            Some(Frame::Refusal { why, superseded }) => Err(Verdict::Refused { why, superseded }),
+            Some(Frame::Refusal(why)) => Err(Verdict::Refused(why)),
             Some(Frame::Envelope(envelope)) => {
                 let peer = self.peer.as_ref().ok_or(Refusal::NoHello)?;
                 let sender = check(ours, &peer.identity, boots, &envelope)?;

@@ -245,7 +245,7 @@ impl<E: Env> Writer<E> {
         }
         let farewell = async {
             self.frames.clear();
-            link::put_refusal(&mut self.frames, refusal);
+            link::put_refusal(&mut self.frames, &refusal.to_string());
             self.write().await?;
             self.stream.shutdown().await?;
             tokio::io::copy(&mut reader.take(FAREWELL_BYTES_MAX), &mut tokio::io::sink()).await

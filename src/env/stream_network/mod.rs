@@ -190,10 +190,9 @@ impl<E: Env> Shared<E> {
     async fn tell_refused(&self, peer: Option<Identity>, address: &str, verdict: &Verdict) {
         let why = match verdict {
             Verdict::Refuse(refusal) => refusal.to_string(),
-            Verdict::Refused { why, .. } => format!("the other side refused: {why}"),
+            Verdict::Refused(why) => format!("the other side refused: {why}"),
         };
-        let superseded = verdict.supersedes_us();
-        self.tell(NetworkEvent::Refused { peer, address: address.to_owned(), why, superseded }).await;
+        self.tell(NetworkEvent::Refused { peer, address: address.to_owned(), why }).await;
     }
 }
 

@@ -86,8 +86,8 @@ impl Fabric {
         self.guest_leaves(endpoint, packet.session);
         let node = self.endpoints[&endpoint].node;
         let address = format!("{}, from {}", name(node), name(packet.from));
-        self.tell_refused(endpoint, Some(hello.identity), address, &refusal.clone().into());
-        self.say_back(now, node, packet.from, packet.session, Said::Refusal(refusal));
+        self.tell_refused(endpoint, Some(hello.identity), address, refusal.to_string());
+        self.say_back(now, node, packet.from, packet.session, Said::Refusal(refusal.to_string()));
     }
 
     /// A guest says something.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use matrixkv::{
     env::{
         Channel, Identity, NetworkEvent, Via,
-        link::{self, Hello, Refusal, Verdict, body_bytes, judge},
+        link::{self, Hello, Refusal, body_bytes, judge},
     },
     wire::{self, Body, Envelope},
 };
@@ -144,10 +144,9 @@ impl Fabric {
         match packet.said {
             Said::Welcome(hello, host) => self.welcomed(now, endpoint, number, hello, (host, packet.from)),
             Said::Envelope(hello, bytes) => self.answered(now, endpoint, number, hello, &bytes),
-            Said::Refusal(refusal) => {
+            Said::Refusal(why) => {
                 let peer = self.peer(endpoint, number);
-                let superseded = refusal.is_of_an_old_life();
-                self.tell_refused(endpoint, peer, address, &Verdict::Refused { why: refusal.to_string(), superseded });
+                self.tell_refused(endpoint, peer, address, format!("the other side refused: {why}"));
                 self.fail(now, endpoint, number);
             }
             Said::Reset => self.fail(now, endpoint, number),
@@ -209,7 +208,7 @@ impl Fabric {
     fn refuse_answer(&mut self, now: u64, endpoint: u64, number: u64, hello: Hello, refusal: Refusal) {
         let Some((own, (_, address))) = self.called(endpoint, number) else { return };
         let node = own.node;
-        self.tell_refused(endpoint, Some(hello.identity), address.clone(), &refusal.into());
+        self.tell_refused(endpoint, Some(hello.identity), address.clone(), refusal.to_string());
         self.speak(now, endpoint, node, number, &address, Said::Farewell);
         self.fail(now, endpoint, number);
     }

@@ -28,7 +28,7 @@ use bytes::Bytes;
 use matrixkv::{
     env::{
         Channel, Identity, Network, NetworkEvent, NetworkLimits, NetworkSetup, SharedIdentity, Via,
-        link::{BootTable, Hello, Refusal, Stamp, Verdict},
+        link::{BootTable, Hello, Stamp},
     },
     types::{Boot, Rng},
     wire::{self, Body, Envelope},
@@ -100,7 +100,7 @@ enum Said {
     Welcome(Hello, u64),
     /// Who sends it, as of then, and the envelope's encoding.
     Envelope(Hello, Bytes),
-    Refusal(Refusal),
+    Refusal(String),
     /// Nobody here knows this session.
     Reset,
     /// The session ends.
@@ -248,13 +248,9 @@ impl Fabric {
         }
     }
 
-    fn tell_refused(&mut self, endpoint: u64, peer: Option<Identity>, address: String, verdict: &Verdict) {
+    fn tell_refused(&mut self, endpoint: u64, peer: Option<Identity>, address: String, why: String) {
         self.counters.refused += 1;
-        let why = match verdict {
-            Verdict::Refuse(refusal) => refusal.to_string(),
-            Verdict::Refused { why, .. } => format!("the other side refused: {why}"),
-        };
-        self.tell(endpoint, NetworkEvent::Refused { peer, address, why, superseded: verdict.supersedes_us() });
+        self.tell(endpoint, NetworkEvent::Refused { peer, address, why });
     }
 }
 
