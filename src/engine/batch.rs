@@ -60,17 +60,24 @@ pub struct Batch {
     view: View,
     changes: BTreeMap<Table, Changes>,
     bytes: u64,
+    /// Whether something rests on these changes being durable. See [`Batch::may_be_lost`].
+    must_sync: bool,
 }
 
 impl Batch {
     /// No changes yet, on top of `view`.
     pub fn new(view: View) -> Batch {
-        Batch { view, changes: BTreeMap::new(), bytes: 0 }
+        Batch { view, changes: BTreeMap::new(), bytes: 0, must_sync: false }
     }
 
-    /// What is durable: the state without the changes.
+    /// What is committed: the state without the changes.
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// What is committed, for another batch.
+    pub fn into_view(self) -> View {
+        self.view
     }
 
     /// Whether there is nothing to commit.
@@ -81,6 +88,18 @@ impl Batch {
     /// Bytes of keys and values that were put.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Whether these changes must be durable before anybody hears of them: so it is with every change, unless whoever
+    /// made it said otherwise.
+    pub fn must_sync(&self) -> bool {
+        self.must_sync
+    }
+
+    /// All changes so far follow from what is durable already, and are made again from it if power goes: they become
+    /// durable with whatever is committed later.
+    pub fn may_be_lost(&mut self) {
+        self.must_sync = false;
     }
 
     /// The value at `key`, changes included.
@@ -94,11 +113,13 @@ impl Batch {
     /// Writes a row.
     pub fn put(&mut self, table: Table, key: Vec<u8>, value: Bytes) {
         self.bytes += (key.len() + value.len()) as u64;
+        self.must_sync = true;
         self.changes.entry(table).or_default().insert(key, Some(value));
     }
 
     /// Removes a row, also where there is none.
     pub fn delete(&mut self, table: Table, key: Vec<u8>) {
+        self.must_sync = true;
         self.changes.entry(table).or_default().insert(key, None);
     }
 
@@ -137,6 +158,7 @@ impl Batch {
     /// Takes over all changes of `other`, which was made on the same view and touched other rows.
     pub fn absorb(&mut self, other: Batch) {
         self.bytes += other.bytes;
+        self.must_sync |= other.must_sync;
         for (table, changes) in other.changes {
             self.changes.entry(table).or_default().extend(changes);
         }

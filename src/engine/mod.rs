@@ -2,7 +2,8 @@
 //! and change it through a [`Batch`]; the driver commits one batch a turn, which is one transaction and one sync.
 //!
 //! Invariants:
-//! - a committed batch is durable as a whole or absent as a whole, whenever power goes;
+//! - a committed batch is durable as a whole or absent as a whole, whenever power goes; one that may be lost is durable
+//!   with the next one that may not, and until then only what came before it is sure to be there;
 //! - a view never changes, and shows the state right after some commit;
 //! - a block that is not what was written there is noticed when it is read, see [`backend`];
 //! - a file appears under its name only when it is complete: creating a redb file is not crash-safe, so it is made
@@ -15,7 +16,10 @@ mod tables;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
@@ -37,6 +41,13 @@ const LAST_WITHOUT_CHECKSUMS: u64 = 4;
 
 /// Memory for redb's page cache, in bytes.
 const CACHE_BYTES: usize = 64 << 20;
+
+/// Commits in a row that are not synced: a bound on the pages that redb cannot use again before the next sync, and on what
+/// that sync has to write. With 64 of them some writes waited for 100 ms.
+const UNSYNCED_COMMITS_MAX: u32 = 4;
+
+/// Bytes of keys and values of a batch beyond which it is synced in any case.
+const UNSYNCED_BYTES_MAX: u64 = 1 << 20;
 
 /// Why the disk beneath could not do its work. The node stops: a disk that errs once is not trusted again.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -74,6 +85,8 @@ impl From<crate::wire::CodecError> for EngineError {
 pub struct Engine {
     database: Arc<Database>,
     failure: backend::Failure,
+    /// Commits since the last one that was synced.
+    unsynced: Arc<AtomicU32>,
 }
 
 impl Engine {
@@ -140,12 +153,13 @@ impl Engine {
         let backend = backend::Backend::new(file);
         let failure = backend.failure();
         let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
-        Ok(Engine { database: Arc::new(database.map_err(EngineError::disk)?), failure })
+        let database = Arc::new(database.map_err(EngineError::disk)?);
+        Ok(Engine { database, failure, unsynced: Arc::default() })
     }
 
     /// Closes the file, if nobody else has it, and says what the disk said.
     fn close(self) -> Result<(), EngineError> {
-        let Engine { database, failure } = self;
+        let Engine { database, failure, .. } = self;
         drop(database);
         failure.get().map_or(Ok(()), |why| Err(EngineError::Disk(why.clone())))
     }
@@ -155,13 +169,14 @@ impl Engine {
         View::new(&self.database.begin_read().map_err(EngineError::disk)?)
     }
 
-    /// Makes all of `batch` durable, or nothing. Blocks: call it through [`Disk::offload`].
+    /// Makes all of `batch` durable, or nothing; if it may be lost, seen by all views from now on. Blocks: call it through
+    /// [`Disk::offload`].
     pub fn commit(&self, batch: Batch) -> Result<(), EngineError> {
         let mut transaction = self.database.begin_write().map_err(EngineError::disk)?;
-        transaction.set_quick_repair(true);
-        if planted(Bug::SkipSync) {
+        if self.is_synced(&batch) {
+            transaction.set_quick_repair(true);
+        } else {
             transaction.set_durability(Durability::None).map_err(EngineError::disk)?;
-            transaction.set_quick_repair(false);
         }
         for (table, changes) in batch.into_changes() {
             let mut table = transaction.open_table(table.definition()).map_err(EngineError::disk)?;
@@ -174,6 +189,19 @@ impl Engine {
             }
         }
         transaction.commit().map_err(EngineError::disk)
+    }
+
+    /// Whether `batch` is to be durable when its commit ends.
+    fn is_synced(&self, batch: &Batch) -> bool {
+        if planted(Bug::SkipSync) {
+            return false;
+        }
+        let commits = self.unsynced.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_synced = batch.must_sync() || batch.bytes() > UNSYNCED_BYTES_MAX || commits > UNSYNCED_COMMITS_MAX;
+        if is_synced {
+            self.unsynced.store(0, Ordering::Relaxed);
+        }
+        is_synced
     }
 }
 

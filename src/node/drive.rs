@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::watchdog::Watch;
 use crate::{
-    engine::{Batch, Engine, EngineError},
+    engine::{Batch, Engine, EngineError, View},
     env::{Disk, Env, Space, within},
     types::{DiskFact, Fact, Instant, Steady},
 };
@@ -62,6 +62,7 @@ pub(super) async fn drive<E: Env, M: Machine>(
     let tick_interval = pace.tick_interval;
     let mut next_tick = env.now() + tick_interval;
     let mut steady = Steady::new(env.now(), tick_interval * LEAP_TICKS_MAX);
+    let mut view = None;
     loop {
         if !machine.has_work() {
             match within(&env, next_tick.since(env.now()), inbox.recv()).await {
@@ -85,7 +86,7 @@ pub(super) async fn drive<E: Env, M: Machine>(
             machine.step(now, M::tick());
         }
         if machine.has_work() {
-            if let Some(input) = turn(&env, &engine, &mut machine, &pace, &mut deliver).await? {
+            if let Some(input) = turn(&env, &engine, &mut view, &mut machine, &pace, &mut deliver).await? {
                 machine.step(now, input);
             }
             // Long work comes in slices; whoever shares the thread goes on between them.
@@ -94,21 +95,24 @@ pub(super) async fn drive<E: Env, M: Machine>(
     }
 }
 
-/// One turn. Gives what the machine is to know of it.
+/// One turn. Gives what the machine is to know of it. `view` is what the engine holds, if it is known: nobody else commits.
 async fn turn<E: Env, M: Machine>(
     env: &E,
     engine: &Engine,
+    view: &mut Option<View>,
     machine: &mut M,
     pace: &Pace,
     deliver: &mut (impl FnMut(&M, Vec<M::Send>) + Send),
 ) -> Result<Option<M::Input>, EngineError> {
     // Rows are read on this thread: a disk that hangs may do so there as well as in the commit.
     let _underway = pace.watch.begin();
-    let mut batch = Batch::new(engine.view()?);
+    let mut batch = Batch::new(view.take().map_or_else(|| engine.view(), Ok)?);
     let turn = machine.ready(&mut batch)?;
     deliver(machine, turn.now);
     let mut space = None;
-    if !batch.is_empty() {
+    if batch.is_empty() {
+        *view = Some(batch.into_view());
+    } else {
         let bytes = batch.bytes();
         let (committer, disk, folder) = (engine.clone(), env.disk().clone(), pace.folder.clone());
         let work = move || committer.commit(batch).map(|()| disk.space(&folder).ok());

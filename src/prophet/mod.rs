@@ -248,7 +248,7 @@ impl Prophet {
         Ok(out)
     }
 
-    /// The batch of the last [`Self::ready`] is durable. Gives what may be sent now.
+    /// The batch of the last [`Self::ready`] is committed. Gives what may be sent now.
     pub fn advance(&mut self) -> Vec<Send> {
         if !std::mem::take(&mut self.turned) {
             return Vec::new();

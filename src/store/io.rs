@@ -157,7 +157,7 @@ pub enum Send {
 pub struct StoreReady {
     /// To send at once.
     pub now: Vec<Send>,
-    /// To send once the batch is durable.
+    /// To send once the batch is committed.
     pub after: Vec<Send>,
     /// What happened.
     pub facts: Vec<Fact>,

@@ -117,7 +117,7 @@ impl Store {
         }
     }
 
-    /// The batch of the last [`Self::ready`] is durable. Gives what may be sent now.
+    /// The batch of the last [`Self::ready`] is committed. Gives what may be sent now.
     pub fn advance(&mut self) -> Vec<Send> {
         let mut sends = Vec::new();
         for shard in std::mem::take(&mut self.turned) {

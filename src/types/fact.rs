@@ -14,7 +14,7 @@ pub enum Fact {
         shard: ShardId,
         /// The replica.
         replica: ReplicaId,
-        /// Its durable applied index.
+        /// The applied index that its disk knows.
         index: u64,
         /// The rolling hash that was stored with it.
         rolling: u64,
@@ -184,7 +184,7 @@ pub enum Untimely {
 /// What was asked of a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DiskFact {
-    /// A commit is durable: how many bytes of keys and values it carried.
+    /// A commit ended, and is durable if it must be: how many bytes of keys and values it carried.
     Committed {
         /// Bytes of keys and values.
         bytes: u64,

@@ -25,11 +25,17 @@ use super::*;
 
 const FILE: &str = "/data/store.redb";
 
-/// What must be in the engine, and what may be: the batch whose commit failed.
+type Rows = BTreeMap<u8, Vec<u8>>;
+
+/// What must be in the engine, and what may be instead: one of the states after it, through batches that may be lost and
+/// the one whose commit failed.
 #[derive(Default)]
 struct Model {
-    rows: BTreeMap<u8, Vec<u8>>,
-    open: Option<BTreeMap<u8, Vec<u8>>>,
+    rows: Rows,
+    later: Vec<Rows>,
+    /// Commits of batches that may be lost which were, and which were not.
+    lost: u64,
+    kept: u64,
 }
 
 impl Model {
@@ -38,39 +44,49 @@ impl Model {
         let engine = Engine::open(disk, Path::new(FILE))?;
         self.verify(&engine);
         for _ in 0..rng.between(1, 12) {
-            let (mut batch, mut after) = (Batch::new(engine.view()?), self.rows.clone());
+            let newest = self.later.last().unwrap_or(&self.rows).clone();
+            assert!(rows_equal(&newest, &engine), "a view shows something else than what is committed");
+            let (mut batch, mut after) = (Batch::new(engine.view()?), newest);
             for _ in 0..rng.between(1, 8) {
                 let (key, value) = (rng.below(64) as u8, vec![rng.below(256) as u8; rng.below(3000) as usize]);
                 batch.put(Table::Data, vec![key], Bytes::from(value.clone()));
                 after.insert(key, value);
             }
-            self.open = Some(after);
+            self.later.push(after);
+            if rng.chance(0.5) {
+                batch.may_be_lost();
+            }
+            let must_sync = batch.must_sync();
             engine.commit(batch)?;
-            self.rows = self.open.take().expect("it was just put there");
+            if must_sync {
+                self.rows = self.later.pop().expect("it was just put there");
+                self.later.clear();
+            }
         }
         Ok(())
     }
 
-    /// All of each committed batch is there, and all or nothing of the one whose commit failed.
+    /// All of each batch that is durable is there, and of the later ones those up to some one of them, each as a whole.
     fn verify(&mut self, engine: &Engine) {
         let rows = engine.view().unwrap().scan(Table::Data, &[], &[]).unwrap().map(|row| row.unwrap());
-        let rows: BTreeMap<u8, Vec<u8>> = rows.map(|(key, value)| (key[0], value.to_vec())).collect();
-        let open = self.open.take();
-        if open.is_some_and(|open| open == rows) {
-            self.rows = rows;
-        }
+        let rows: Rows = rows.map(|(key, value)| (key[0], value.to_vec())).collect();
+        let later = std::mem::take(&mut self.later);
+        let kept = later.iter().rposition(|state| *state == rows).map_or(0, |index| index + 1);
+        self.kept += kept as u64;
+        self.lost += (later.len() - kept) as u64;
+        self.rows = if kept > 0 { rows } else { std::mem::take(&mut self.rows) };
         assert!(rows_equal(&self.rows, engine), "committed rows are lost, or a batch is there in part");
     }
 }
 
-fn rows_equal(expected: &BTreeMap<u8, Vec<u8>>, engine: &Engine) -> bool {
+fn rows_equal(expected: &Rows, engine: &Engine) -> bool {
     let rows = engine.view().unwrap().scan(Table::Data, &[], &[]).unwrap();
     rows.map(|row| row.map(|(key, value)| (key[0], value.to_vec())).unwrap()).eq(expected.clone())
 }
 
 #[test]
 fn what_an_engine_committed_survives_every_crash() {
-    let (mut crashes, mut lost, mut created) = (0, 0, 0);
+    let (mut crashes, mut lost, mut created, mut commits) = (0, 0, 0, (0, 0));
     for seed in 0..60 {
         let (disk, mut rng, mut model) = (SimDisk::new(seed, 0, Trace::new()), Rng::new(seed), Model::default());
         disk.mount().create_dir(Path::new("/data")).unwrap();
@@ -88,7 +104,9 @@ fn what_an_engine_committed_survives_every_crash() {
             }
         }
         lost += disk.counters().bytes_lost;
+        commits = (commits.0 + model.lost, commits.1 + model.kept);
     }
+    assert!(commits.0 > 500 && commits.1 > 100, "{} commits were lost that may be, {} were kept", commits.0, commits.1);
     assert!(crashes > 2000 && created > 30 && lost > 1 << 20, "{crashes} crashes, {created} early, {lost} bytes lost");
 }
 

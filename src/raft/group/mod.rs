@@ -57,14 +57,15 @@ pub struct Outgoing {
     pub is_snapshot: bool,
 }
 
-/// What a turn of a group gives. Everything but `now` and `reads` waits until the batch is durable.
+/// What a turn of a group gives. Everything but `now` and `reads` waits until the batch is committed, which is durable
+/// unless the batch [may be lost](Batch::may_be_lost).
 #[derive(Debug)]
 pub struct GroupReady<R, E> {
     /// Messages to send at once.
     pub now: Vec<Outgoing>,
-    /// Messages to send once the batch is durable.
+    /// Messages to send once the batch is committed.
     pub after: Vec<Outgoing>,
-    /// Proposals that ended, to be told once the batch is durable.
+    /// Proposals that ended, to be told once the batch is committed.
     pub outcomes: Vec<(Token, Outcome<R>)>,
     /// Reads that may be done now, on the batch's view.
     pub reads: Vec<Token>,

@@ -25,6 +25,7 @@ impl<M: Machine> Group<M> {
     /// What to write and to say. `batch` must be committed before the next `step`, then [`Self::advance`] called.
     pub fn ready(&mut self, batch: &mut Batch) -> Result<GroupReady<M::Reply, M::Event>, EngineError> {
         assert!(self.outstanding.is_none(), "{}: ready before advance", self.shard);
+        let others_must_sync = batch.must_sync();
         // The view is as of the last advance, so what was applied then is what it shows.
         let applied_in_view = self.row.applied;
         self.flush_proposals();
@@ -64,6 +65,11 @@ impl<M: Machine> Group<M> {
         if planted(Bug::AppliedAhead) {
             self.write_ahead(batch);
         }
+        // What is applied is applied again from the log, which a majority has, if power goes before the next sync. What it
+        // means to the holder is not found out twice.
+        if !others_must_sync && !ready.must_sync() && out.events.is_empty() {
+            batch.may_be_lost();
+        }
         self.outstanding = Some(ready);
         Ok(out)
     }
@@ -78,7 +84,7 @@ impl<M: Machine> Group<M> {
         }
     }
 
-    /// The batch of the last [`Self::ready`] is durable. Gives messages that may leave now.
+    /// The batch of the last [`Self::ready`] is committed. Gives messages that may leave now.
     pub fn advance(&mut self) -> Vec<Outgoing> {
         let Some(ready) = self.outstanding.take() else { return Vec::new() };
         let farewell = self.step_down_if_removed();
