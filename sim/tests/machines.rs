@@ -5,10 +5,11 @@ mod support;
 
 use matrixkv_sim::{
     knobs::Knobs,
-    plan::{Access, Fault, Plan, Target},
+    plan::{Access, Fault, Part, Plan, Target},
 };
 use support::{
-    LENGTH, at_least, busy, crowd, everywhere, millis, moving, must_hold, patient, repeated, secs, splitting,
+    LENGTH, at_least, busy, crowd, everywhere, gets, millis, moving, must_hold, must_hold_on_film, patient, repeated,
+    secs, splitting,
 };
 
 /// What the simulator's nodes keep free: `[limits] disk-reserve`.
@@ -73,7 +74,8 @@ fn a_sync_fails_once() {
 }
 
 /// 26, L, V: the disks of nodes are nearly full, two at a time: writes are refused before one fails, and done
-/// again when there is room. Seen to fail when nobody looks at the room.
+/// again when there is room; reads go on all the while. Seen to fail when nobody looks at the room, and when who has none
+/// refuses reads as well.
 #[test]
 fn disks_are_full() {
     for seed in [26, 126] {
@@ -82,24 +84,30 @@ fn disks_are_full() {
             Fault::DiskFull { node: Target::Node(n as usize % 4), left, lasts: secs(5) }
         };
         let plan = repeated(secs(7), secs(3), 7, full);
-        let report = must_hold(Knobs { value_bytes_max: 4000, ..patient(busy(seed)) }, plan);
+        let report = must_hold_on_film(Knobs { value_bytes_max: 4000, ..patient(busy(seed)) }, plan);
         at_least(&report, "fault disk-full", 7);
         at_least(&report, "operations refused", 50);
+        let (asked, done) = gets(&report, secs(7), secs(30));
+        assert!(asked > 500 && done * 100 >= asked * 98, "{done} of {asked} gets were done on full disks\n{report}");
     }
 }
 
-/// 28 and 29, L, D, E: a bit of a node's files flips while it is down. Whatever it reads of that is noticed and never served, and
-/// the others go on. Seen to fail when blocks are read without their checksum.
+/// 28 and 29, L, D, E: a bit of a node's files flips while it is down, in an entry of a log, among the data, or anywhere. Whatever it
+/// reads of that is noticed and never served, and the others go on. Seen to fail when blocks are read without their checksum.
 #[test]
 fn a_bit_flips_at_rest() {
-    let mut noticed = 0;
-    for seed in 0..6 {
-        let plan = Plan::empty(LENGTH).with(secs(12), Fault::BitFlip { node: Target::Node(seed as usize % 4) });
-        let report = must_hold(patient(moving(280 + seed)), plan);
-        at_least(&report, "fault bit-flip", 1);
-        noticed += report.counters.get("flipped bits that were noticed");
-    }
-    assert!(noticed > 0, "no bit was where anybody looked");
+    let noticed = |part, seeds: std::ops::Range<u64>| -> u64 {
+        let noticed = seeds.map(|seed| {
+            let fault = Fault::BitFlip { node: Target::Node(seed as usize % 4), part };
+            let report = must_hold(patient(moving(280 + seed)), Plan::empty(LENGTH).with(secs(12), fault));
+            at_least(&report, "fault bit-flip", 1);
+            report.counters.get("flipped bits that were noticed")
+        });
+        noticed.sum()
+    };
+    assert!(noticed(Part::Any, 0..4) > 0, "no bit was where anybody looked");
+    assert_eq!(noticed(Part::Log, 4..8), 4, "a node reads all of its logs when it starts");
+    assert!(noticed(Part::Data, 8..12) > 0, "no key was read on the node whose row it was");
 }
 
 /// 31, D, E, R: a node returns with a copy of its folder that was made one life ago: the copy comes to a life of the same number,

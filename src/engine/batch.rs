@@ -85,7 +85,7 @@ impl Batch {
         self.changes.is_empty()
     }
 
-    /// Bytes of keys and values that were put.
+    /// Bytes of keys and values that were put, and of keys that were deleted.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -119,6 +119,7 @@ impl Batch {
 
     /// Removes a row, also where there is none.
     pub fn delete(&mut self, table: Table, key: Vec<u8>) {
+        self.bytes += key.len() as u64;
         self.must_sync = true;
         self.changes.entry(table).or_default().insert(key, None);
     }

@@ -1,5 +1,5 @@
 //! The only room that knows redb. An [`Engine`] is one file of ordered tables; machines read it through a [`View`]
-//! and change it through a [`Batch`]; the driver commits one batch a turn, which is one transaction and one sync.
+//! and change it through a [`Batch`]; the driver commits one batch a turn, which is one transaction and at most one sync.
 //!
 //! Invariants:
 //! - a committed batch is durable as a whole or absent as a whole, whenever power goes; one that may be lost is durable

@@ -83,6 +83,8 @@ pub(super) async fn drive<E: Env, M: Machine>(
         if clock >= next_tick {
             // Missed ticks are not made up for: a stalled disk must not make elections of a burst of ticks.
             next_tick = clock + tick_interval;
+            // An old view keeps the engine from using the pages again that others have freed.
+            view = None;
             machine.step(now, M::tick());
         }
         if machine.has_work() {
@@ -95,7 +97,8 @@ pub(super) async fn drive<E: Env, M: Machine>(
     }
 }
 
-/// One turn. Gives what the machine is to know of it. `view` is what the engine holds, if it is known: nobody else commits.
+/// One turn. Gives what the machine is to know of it. `view` is what the engine holds, if it is known: others commit rows of
+/// [`Table::Meta`](crate::engine::Table::Meta) only, which no machine reads.
 async fn turn<E: Env, M: Machine>(
     env: &E,
     engine: &Engine,

@@ -184,7 +184,7 @@ impl Log {
         self.conf = conf;
     }
 
-    /// Forgets entries up to `index`, which is applied and durable.
+    /// Forgets entries up to `index`, which is applied: by the same commit or one before, so that no disk lacks both.
     pub fn truncate(&mut self, index: u64, batch: &mut Batch) {
         assert!(index <= self.last(), "{}: truncated past the end", self.shard);
         self.truncated_term = self.term(index).expect("the entry is in the log");

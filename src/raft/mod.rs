@@ -2,11 +2,11 @@
 //! drives: shards use it, and Prophet's metadata uses it, so there is one place where consensus can be wrong.
 //!
 //! Turned by hand: `step` and `tick` take input, [`Group::ready`] writes into a batch and says what to send,
-//! [`Group::advance`] says that the batch is durable.
+//! [`Group::advance`] says that the batch is committed.
 //!
 //! Invariants:
 //! - nothing that depends on a write is sent before that write is durable; only a leader's appends leave early
-//!   (Raft thesis 10.2.1);
+//!   (Raft thesis 10.2.1). What is applied of committed entries is a write that nothing depends on: the log has it;
 //! - data, applied index, membership and rolling hash of a group change in one batch;
 //! - who asked is always told: at the latest when role or term changes;
 //! - a group starts from a truncated log and a durable membership, so a new replica starts from a snapshot and never
@@ -92,7 +92,7 @@ pub enum MemberChange {
 /// How a proposal ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome<R> {
-    /// Committed, applied and durable.
+    /// Committed, which is durable on a majority, and applied.
     Applied(R),
     /// It did not happen and never will.
     Refused(Refused),

@@ -2,7 +2,7 @@
 //! heartbeats.
 //!
 //! Turned by the driver: [`Store::step`] takes an input, [`Store::ready`] fills one batch for every shard that moved,
-//! [`Store::advance`] says that it is durable.
+//! [`Store::advance`] says that it is committed.
 //!
 //! Invariants:
 //! - at most one replica of a shard, and the ranges of replicas with data never overlap;

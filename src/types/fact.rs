@@ -184,9 +184,9 @@ pub enum Untimely {
 /// What was asked of a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DiskFact {
-    /// A commit ended, and is durable if it must be: how many bytes of keys and values it carried.
+    /// A commit ended, and is durable if it must be: how many bytes it carried.
     Committed {
-        /// Bytes of keys and values.
+        /// Bytes of keys and values that were put, and of keys that were deleted.
         bytes: u64,
     },
     /// The disk gave an error; the node stops.

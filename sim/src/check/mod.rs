@@ -347,6 +347,7 @@ impl Inner {
     fn tell_moment(&mut self, node: usize, fact: &Fact) {
         let now = match fact {
             Fact::SplitProposed { .. } => Moment::Proposed,
+            Fact::Staged { chunk: 0, .. } => Moment::Receiving,
             Fact::Installing { .. } => Moment::Installing,
             Fact::Voted { vote, .. } if !vote.is_none() => Moment::Voted,
             Fact::Split { right, .. } if !self.ranges.knows(right.id) => Moment::Applied,

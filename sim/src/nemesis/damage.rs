@@ -1,6 +1,6 @@
 //! One replica is damaged at rest: its rows are no more what its store wrote, and everything else on the disk is sound.
 
-use std::{path::Path, time::Duration};
+use std::{ops::Range, path::Path, time::Duration};
 
 use madsim::time::sleep;
 use matrixkv::{
@@ -17,7 +17,7 @@ use crate::{
         sums::{PROPHET, STORE},
     },
     env::Death,
-    plan::{Damage, Kind, Target},
+    plan::{Damage, Kind, Part, Target},
     world::{State, World},
 };
 
@@ -39,21 +39,56 @@ pub async fn damage(world: &World, node: Target, group: u64, what: Damage) -> St
             Struck::Yes
         }
         Ok(None) => Struck::Skipped,
-        Err(error) => panic!("the disk of node{node} was sound: {error}"),
+        Err(error) => sound(node, &error),
     };
     world.restart(node);
     struck
 }
 
 /// Kills a node, flips a bit in one of its files, and starts it again; only where everything has all its voters.
-pub async fn flip_bit(world: &World, node: Target) -> Struck {
+pub async fn flip_bit(world: &World, node: Target, part: Part) -> Struck {
     let Some(node) = kill_when_whole(world, node).await else { return Struck::Skipped };
     // Prophet's file is there on Prophet's nodes only.
-    let file = if world.knobs().seed.is_multiple_of(4) { PROPHET } else { STORE };
-    let struck = if world.spoil(node, file) || world.spoil(node, STORE) { Struck::Yes } else { Struck::Skipped };
-    world.record().fault(Kind::BitFlip, world.now(), &format!("node{node}"));
+    let file = if world.knobs().seed.is_multiple_of(4) && part == Part::Any { PROPHET } else { STORE };
+    let aim = match part {
+        Part::Any => None,
+        Part::Log => place_of_a_row(world, node, Table::Log),
+        Part::Data => place_of_a_row(world, node, Table::Data),
+    };
+    let is_aimed = aim.is_some() || part == Part::Any;
+    let is_spoiled = is_aimed && (world.spoil(node, file, aim.clone()) || world.spoil(node, STORE, aim));
+    if is_spoiled {
+        world.record().fault(Kind::BitFlip, world.now(), &format!("node{node}, {part:?}"));
+    }
     world.restart(node);
-    struck
+    if is_spoiled { Struck::Yes } else { Struck::Skipped }
+}
+
+/// Which bytes of the store's file hold the value of a row of `table`, whichever row the seed says.
+fn place_of_a_row(world: &World, node: usize, table: Table) -> Option<Range<u64>> {
+    let disk = world.disk(node);
+    disk.revive();
+    let open = || Engine::open(&disk.mount(), Path::new(STORE)).unwrap_or_else(|error| sound(node, &error));
+    let view = |engine: &Engine| engine.view().unwrap_or_else(|error| sound(node, &error));
+    let engine = open();
+    let rows = view(&engine).scan(table, &[], &[]).unwrap_or_else(|error| sound(node, &error));
+    let rows: Vec<_> = rows.map(|row| row.unwrap_or_else(|error| sound(node, &error))).collect();
+    drop(engine);
+    let nth = (world.knobs().seed as usize).checked_rem(rows.len());
+    let place = nth.map(|nth| &rows[nth]).and_then(|(key, value)| {
+        // Opened anew, since a page is read once: that of a small table already when the file is opened.
+        let read = || {
+            let engine = open();
+            view(&engine).get(table, key).unwrap_or_else(|error| sound(node, &error));
+        };
+        disk.find_read(STORE, value, read)
+    });
+    disk.fence();
+    place
+}
+
+fn sound(node: usize, error: &EngineError) -> ! {
+    panic!("the disk of node{node} was sound: {error}")
 }
 
 /// Waits for a moment in which everything has all its voters, and ends the process of a node then.

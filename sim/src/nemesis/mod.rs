@@ -133,7 +133,7 @@ impl Strike {
             Fault::ClockFreeze { node, lasts } => clock::run(world, kind, *node, clock::STILL, *lasts).await,
             Fault::DiskError { node, on, operation, down } => disk::error(world, *node, *on, *operation, *down).await,
             Fault::DiskFull { node, left, lasts } => disk::full(world, *node, *left, *lasts).await,
-            Fault::BitFlip { node } => damage::flip_bit(world, *node).await,
+            Fault::BitFlip { node, part } => damage::flip_bit(world, *node, *part).await,
             Fault::Stranger { node, who } => stranger::knock(world, *node, *who).await,
             Fault::Overload { latency, lasts } => disk::overload(world, *latency, *lasts).await,
             Fault::SlowDisk { node, latency, lasts } => disk::slow(world, *node, *latency, *lasts).await,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use matrixkv::types::Rng;
 
 use super::{
-    Access, CONTACT_MARGIN, Damage, EMPTY_PATIENCE, Fault, Harm, Kind, Liveness, Moment, Move, Plan, Profile, Quiet,
-    Stranger, Target, Timed, profile::Frequency,
+    Access, CONTACT_MARGIN, Damage, EMPTY_PATIENCE, Fault, Harm, Kind, Liveness, Moment, Move, Part, Plan, Profile,
+    Quiet, Stranger, Target, Timed, profile::Frequency,
 };
 use crate::knobs::{DISK_RESERVE, Knobs, Links, dice};
 
@@ -143,7 +143,7 @@ impl Kind {
                 // Between too little for writes and too little for entries, or below.
                 Fault::DiskFull { node, left: DISK_RESERVE * rng.between(3, 9) / 8, lasts: lasts * 2 }
             }
-            Kind::BitFlip => Fault::BitFlip { node },
+            Kind::BitFlip => Fault::BitFlip { node, part: [Part::Any, Part::Log, Part::Data][rng.below(3) as usize] },
             Kind::Overload => Fault::Overload { latency: Duration::from_millis(rng.between(2, 20)), lasts },
         }
     }
@@ -189,7 +189,7 @@ fn draw_pause(knobs: &Knobs, rng: &mut Rng) -> Duration {
 /// Soon after the moment, within what a commit or a message takes. Half of them last about as long as an election, so that
 /// some groups have a new leader when they are over and some have not.
 fn draw_at_moment(knobs: &Knobs, rng: &mut Rng) -> Fault {
-    let moments = [Moment::Proposed, Moment::Applied, Moment::Installing];
+    let moments = [Moment::Proposed, Moment::Applied, Moment::Receiving, Moment::Installing];
     let moment = moments[rng.below(moments.len() as u64) as usize];
     let moment = if rng.chance(0.1) { Moment::Voted } else { moment };
     let harms = [Harm::Kill, Harm::PowerLoss, Harm::Pause, Harm::Isolate, Harm::DiskStall, Harm::DiskStall];

@@ -27,6 +27,8 @@ pub enum Moment {
     Proposed,
     /// The first replica, which is its leader's, has applied a split.
     Applied,
+    /// A replica has put the first part of a snapshot aside. A small one has no other part.
+    Receiving,
     /// A replica has all of a snapshot, and begins to put it in the place of what it had.
     Installing,
     /// A replica's vote for somebody is durable, and on its way.
@@ -59,6 +61,19 @@ pub enum Damage {
     Entry,
     /// Its row says what cannot be, and an assertion fails when it is opened.
     Contradiction,
+}
+
+/// Which bytes of a node's files a bit flips in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// Any of a file: mostly what nobody reads again.
+    #[default]
+    Any,
+    /// Those that hold an entry of a replica's log.
+    Log,
+    /// Those that hold a row of a replica's data.
+    Data,
 }
 
 /// Who connects to a node and is no peer.
@@ -312,6 +327,9 @@ pub enum Fault {
     BitFlip {
         /// Which node.
         node: Target,
+        /// Where.
+        #[serde(default)]
+        part: Part,
     },
     /// All clients ask without a pause, while all disks are slow.
     Overload {

@@ -250,7 +250,7 @@ impl Fault {
             | Fault::ClockFreeze { node, .. }
             | Fault::DiskError { node, .. }
             | Fault::DiskFull { node, .. }
-            | Fault::BitFlip { node }
+            | Fault::BitFlip { node, .. }
             | Fault::Damage { node, .. } => match node {
                 Target::Node(node) => vec![*node],
                 Target::Leader(_) | Target::ProphetLeader => Vec::new(),

@@ -33,7 +33,7 @@ mod words;
 
 use std::time::Duration;
 
-pub use fault::{Access, Damage, Fault, Harm, Moment, Move, Stranger};
+pub use fault::{Access, Damage, Fault, Harm, Moment, Move, Part, Stranger};
 pub use kind::Kind;
 pub use liveness::{Illness, Liveness};
 pub use profile::Profile;

@@ -1,6 +1,6 @@
 //! How nodes are born, die, stand still and come back, and what becomes of their folders.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use madsim::{runtime::Handle, time};
 use matrixkv::node::{self, NodeError, NodeOptions};
@@ -21,12 +21,12 @@ impl World {
         self.nodes()[node].spoiled
     }
 
-    /// Changes a bit in one of the files of a node that is away. Whether it has such a file.
-    pub fn spoil(&self, node: usize, file: &str) -> bool {
+    /// Changes a bit in one of the files of a node that is away, among `bytes` if any are named. Whether it has such a file.
+    pub fn spoil(&self, node: usize, file: &str, bytes: Option<Range<u64>>) -> bool {
         let mut nodes = self.nodes();
         let slot = &mut nodes[node];
         assert_eq!(slot.state, State::Down, "node{node} still runs");
-        slot.spoiled |= slot.disk.flip_bit(file);
+        slot.spoiled |= slot.disk.flip_bit(file, bytes);
         slot.spoiled
     }
 

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use matrixkv::planted::Bug;
 use matrixkv_sim::{
+    history::{Function, Operation, Outcome, operations},
     knobs::{KeyShape, Knobs, LONG_DOWN_TIME, Links, Transport},
     plan::{Fault, Plan},
     run::{Options, Report, Verdict, run},
@@ -78,9 +79,27 @@ fn planted() -> Option<Bug> {
 
 /// All invariants hold.
 pub fn must_hold(knobs: Knobs, plan: Plan) -> Report {
-    let report = run(Options { bug: planted(), ..Options::of_plan(knobs, plan) });
+    all_hold(Options::of_plan(knobs, plan))
+}
+
+/// The same, and the report has a film and the history.
+pub fn must_hold_on_film(knobs: Knobs, plan: Plan) -> Report {
+    all_hold(Options { film: true, ..Options::of_plan(knobs, plan) })
+}
+
+fn all_hold(options: Options) -> Report {
+    let report = run(Options { bug: planted(), ..options });
     assert_eq!(report.verdict(), Verdict::Passed, "{report}");
     report
+}
+
+/// How many gets clients asked for between `from` and `until`, and how many of them were done.
+pub fn gets(report: &Report, from: Duration, until: Duration) -> (usize, usize) {
+    let filmed = report.filmed.as_ref().expect("the run was filmed");
+    let asked = operations(&filmed.history).expect("clients write a sound history");
+    let is_within = |operation: &&Operation| (from..until).contains(&Duration::from_nanos(operation.invoke_time));
+    let asked: Vec<_> = asked.iter().filter(is_within).filter(|operation| operation.f == Function::Get).collect();
+    (asked.len(), asked.iter().filter(|operation| operation.outcome == Outcome::Done).count())
 }
 
 /// What the scenario is about did happen.

@@ -73,7 +73,7 @@ impl<M: Machine> Group<M> {
         Ok(())
     }
 
-    /// Forgets entries that are durable, applied, and not needed by a follower that lags within reason.
+    /// Forgets entries that are applied by an earlier commit, and not needed by a follower that lags within reason.
     pub(super) fn compact(&mut self, applied_in_view: u64, batch: &mut Batch) {
         let held = self.held_for_snapshots();
         let log = self.raft.store();

@@ -25,7 +25,7 @@ impl<M: Machine> Group<M> {
     /// What to write and to say. `batch` must be committed before the next `step`, then [`Self::advance`] called.
     pub fn ready(&mut self, batch: &mut Batch) -> Result<GroupReady<M::Reply, M::Event>, EngineError> {
         assert!(self.outstanding.is_none(), "{}: ready before advance", self.shard);
-        let others_must_sync = batch.must_sync();
+        let (others_must_sync, members) = (batch.must_sync(), self.row.conf_state());
         // The view is as of the last advance, so what was applied then is what it shows.
         let applied_in_view = self.row.applied;
         self.flush_proposals();
@@ -65,9 +65,11 @@ impl<M: Machine> Group<M> {
         if planted(Bug::AppliedAhead) {
             self.write_ahead(batch);
         }
-        // What is applied is applied again from the log, which a majority has, if power goes before the next sync. What it
-        // means to the holder is not found out twice.
-        if !others_must_sync && !ready.must_sync() && out.events.is_empty() {
+        // If power goes before the next sync, what is applied is applied again from the log, which a majority has. Not so a
+        // membership: until it is known again, those are asked for their votes who may be no more. And what it means to the
+        // holder is not found out twice.
+        let is_data = out.events.is_empty() && members == self.row.conf_state();
+        if is_data && !others_must_sync && !ready.must_sync() {
             batch.may_be_lost();
         }
         self.outstanding = Some(ready);

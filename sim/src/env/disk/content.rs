@@ -1,7 +1,10 @@
 //! What is in a file, and what of it would survive a power cut. The file as its writers see it is one vector; beside it
 //! lies the original of every block that was changed since the last sync.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use matrixkv::types::Rng;
 
@@ -121,7 +124,7 @@ impl Content {
     }
 
     /// Puts a part of the block at `start` back; what is beyond its original was never written. How many bytes it has.
-    fn restore(&mut self, start: usize, original: &[u8], part: std::ops::Range<usize>) -> u64 {
+    fn restore(&mut self, start: usize, original: &[u8], part: Range<usize>) -> u64 {
         let end = (start + part.end).min(self.len());
         let Some(now) = self.bytes.get_mut(start + part.start..end) else { return 0 };
         for (place, byte) in now.iter_mut().enumerate() {
@@ -133,12 +136,14 @@ impl Content {
         now.len() as u64
     }
 
-    /// Changes one bit of what is durable and unchanged; `None` in an empty file.
-    pub(super) fn flip_bit(&mut self, rng: &mut Rng) -> Option<usize> {
-        if self.bytes.is_empty() {
+    /// Changes one bit of these bytes, or of any; `None` where the file has none of them.
+    pub(super) fn flip_bit(&mut self, among: Option<Range<u64>>, rng: &mut Rng) -> Option<usize> {
+        let len = self.bytes.len() as u64;
+        let among = among.map_or(0..len, |among| among.start..among.end.min(len));
+        if among.is_empty() {
             return None;
         }
-        let place = rng.below(self.bytes.len() as u64) as usize;
+        let place = (among.start + rng.below(among.end - among.start)) as usize;
         self.bytes[place] ^= 1 << rng.below(8);
         Some(place)
     }

@@ -53,6 +53,8 @@ pub(super) struct Machine {
     pub(super) stalled_until: u64,
     pub(super) capacity: u64,
     pub(super) counters: DiskCounters,
+    /// What is read, if somebody wants to know: offset and bytes.
+    pub(super) reads: Option<Vec<(u64, u64)>>,
     /// Is told when power is lost inside an operation.
     pub(super) alarm: Option<Alarm>,
     /// Each fault has dice of its own.
@@ -78,6 +80,7 @@ impl Machine {
             stalled_until: 0,
             capacity: CAPACITY,
             counters: DiskCounters::default(),
+            reads: None,
             alarm: None,
             latency_rng: rng.fork(),
             power_rng: rng.fork(),
@@ -131,6 +134,7 @@ impl Machine {
         if let Some(now) = time::now() {
             self.trace.note(now, self.node, "disk read at {}, {} bytes", [offset, bytes]);
         }
+        self.reads.iter_mut().for_each(|reads| reads.push((offset, bytes)));
         if is_due(&mut self.read_error_in) {
             return Err(self.fail(Operation::Read, path));
         }

@@ -20,6 +20,7 @@ mod names;
 
 use std::{
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -199,12 +200,31 @@ impl SimDisk {
         self.set_capacity(CAPACITY);
     }
 
-    /// Changes a bit at rest, in a file whose name ends with `name`. Whether there was one.
-    pub fn flip_bit(&self, name: &str) -> bool {
+    /// Which bytes of the file whose name ends with `name` hold `needle`, among those that are read by `work`, which reads no
+    /// other file; the last ones, if it reads several.
+    pub fn find_read(&self, name: &str, needle: &[u8], work: impl FnOnce()) -> Option<Range<u64>> {
+        self.machine().reads = Some(Vec::new());
+        work();
+        let mut machine = self.machine();
+        let reads = machine.reads.take()?;
+        let (_, file) = machine.names.files().find(|(path, _)| path.to_string_lossy().ends_with(name))?;
+        let file = file.lock().expect("no holder panics");
+        let found = reads.into_iter().rev().find_map(|(offset, bytes)| {
+            let mut read = vec![0; bytes as usize];
+            file.read(offset as usize, &mut read)?;
+            let at = offset + read.windows(needle.len()).position(|window| window == needle)? as u64;
+            Some(at..at + needle.len() as u64)
+        });
+        found
+    }
+
+    /// Changes a bit at rest, in a file whose name ends with `name`, among those of `bytes` if any are named. Whether there
+    /// was one.
+    pub fn flip_bit(&self, name: &str, bytes: Option<Range<u64>>) -> bool {
         let machine = &mut *self.machine();
         let found = machine.names.files().find(|(path, _)| path.to_string_lossy().ends_with(name));
         let Some((_, file)) = found else { return false };
-        let place = file.lock().expect("no holder panics").flip_bit(&mut machine.flip_rng);
+        let place = file.lock().expect("no holder panics").flip_bit(bytes, &mut machine.flip_rng);
         let Some(place) = place else { return false };
         machine.counters.bits_flipped += 1;
         machine.trace.note(machine.now(), machine.node, "disk flips a bit at {}", [place as u64]);

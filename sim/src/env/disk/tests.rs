@@ -105,7 +105,7 @@ fn an_error_comes_once_and_a_full_disk_refuses() {
     assert_eq!(file.write_at(99 * 4096 - 1, &[0; 2]).unwrap_err().kind(), io::ErrorKind::StorageFull);
     file.set_len(600).unwrap();
     assert_eq!(free(), 2 * 4096);
-    assert!(disk.flip_bit("a") && !disk.flip_bit("b"));
+    assert!(disk.flip_bit("a", None) && !disk.flip_bit("b", None));
     assert_eq!(bytes(&disk, "a").iter().filter(|byte| **byte != 0).count(), 1);
 }
 
