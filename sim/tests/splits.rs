@@ -36,7 +36,9 @@ fn leaders_die_while_their_shards_split() {
     let kill =
         |n: u32| at_moment(moments[n as usize % 2], Duration::from_micros(400 << (n % 8)), Harm::Kill, millis(500));
     for seed in [35, 135] {
-        let report = must_hold(splitting(seed), repeated(millis(3500), millis(900), 14, kill));
+        // So many keys that there is something to split to the end.
+        let knobs = Knobs { keys: 40, ..splitting(seed) };
+        let report = must_hold(knobs, repeated(millis(3500), millis(900), 14, kill));
         at_least(&report, "splits applied", 30);
         assert!(report.counters.faults(Kind::AtMoment) >= 8, "{report}");
     }

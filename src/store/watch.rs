@@ -1,7 +1,7 @@
 //! Stores watch over each other, so that their quiet groups need no messages of their own.
 //!
 //! Each store tells those it shares shards with that it lives, as often as a leader would send heartbeats. One that was
-//! not heard of for an election time-out is lost: the quiet groups that it shares with this one wake, and those that it
+//! not heard of for an election time-out is lost: the quiet groups that this one leads and it has a part in wake, and those that it
 //! led may campaign as if they had counted the silence themselves. When it is back, they wake once more, since it may lack
 //! what was written meanwhile.
 
@@ -104,11 +104,17 @@ impl Store {
     }
 }
 
-/// Wakes a quiet group that has a replica there, to campaign if that one led and is lost. Whether it did.
+/// Wakes a quiet group that has a replica there, to campaign if that one led and is lost. Whether it did. Where neither that
+/// replica nor the one here leads, it is for the leader to look: two followers that miss each other would both tick, hear
+/// nothing of their quiet leader, and elect another one.
 fn wake(group: &mut Group<KvMachine>, store: StoreId, is_lost: bool) -> bool {
     let peer = group.machine().and_then(|machine| machine.shard().peer_on(store));
     let Some(peer) = peer.copied().filter(|_| group.is_quiet()) else { return false };
-    if is_lost && group.leadership().0 == peer.replica {
+    let is_leader = group.leadership().0 == peer.replica;
+    if !is_leader && !group.leads() {
+        return false;
+    }
+    if is_lost && is_leader {
         group.wake_to_campaign();
     } else {
         group.wake();
