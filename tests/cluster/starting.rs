@@ -2,7 +2,7 @@
 
 use std::{fs, net::TcpListener, process::Command};
 
-use crate::support::{Folder, Node, Plan, next_host, single, within};
+use crate::support::{Folder, Node, Plan, next_host, single};
 
 fn says(said: &str, parts: &[&str]) {
     for part in parts {
@@ -90,8 +90,8 @@ fn a_store_of_another_cluster_is_refused() {
     assert!(store.reads("k", "ours"));
     store.stop();
 
-    let stray: Node = Plan::store(&folder.0, &host, &[&theirs.plan.host]).start();
-    within("it is said that the clusters differ", || stray.log().contains("another cluster"));
+    let mut stray: Node = Plan::store(&folder.0, &host, &[&theirs.plan.host]).start();
+    stray.wait_until_it_says("another cluster");
     assert_eq!(stray.request("GET", "/ready", b"").status, 503);
     assert_eq!(stray.get("k").status, 503, "{}", stray.log());
     drop(stray);

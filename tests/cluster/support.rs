@@ -125,6 +125,16 @@ impl Node {
         fs::read_to_string(self.plan.folder.join("log")).unwrap()
     }
 
+    /// Waits until it says that, and shows what it said if it does not.
+    pub fn wait_until_it_says(&mut self, what: &str) {
+        let began = Instant::now();
+        while !self.log().contains(what) {
+            let is_waiting = self.is_running() && began.elapsed() < PATIENCE;
+            assert!(is_waiting, "{what:?} was not said within {PATIENCE:?}:\n{}", self.log());
+            sleep(POLL);
+        }
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
