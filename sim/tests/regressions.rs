@@ -26,7 +26,7 @@ fn what_failed_once_passes() {
 }
 
 #[test]
-fn plans_for_real_processes_pass_in_the_simulator() {
+fn plans_that_come_with_the_product_pass() {
     must_pass("../cfg/plans");
 }
 
