@@ -6,6 +6,7 @@ use super::{
     Input, Store, held,
     quarantine::contained_each,
     room::{self, Room},
+    watch::Why,
 };
 use crate::{
     planted::{Bug, planted},
@@ -90,7 +91,7 @@ impl Store {
     }
 
     fn unreachable(&mut self, store: StoreId) {
-        self.wake_shared_with(store, false);
+        self.wake_shared_with(store, Why::Unreachable);
         let broken = contained_each(&mut self.groups, |_, group| {
             let peer = group.machine().and_then(|machine| machine.shard().peer_on(store)).copied();
             if let Some(peer) = peer.filter(|_| group.leads()) {

@@ -1,8 +1,8 @@
 //! Stores watch over each other, so that their quiet groups need no messages of their own.
 //!
 //! Each store tells those it shares shards with that it lives, as often as a leader would send heartbeats. One that was
-//! not heard of for an election time-out is lost: the quiet groups that this one leads and it has a part in wake, and those that it
-//! led may campaign as if they had counted the silence themselves. When it is back, they wake once more, since it may lack
+//! not heard of for an election time-out is lost: where one of the two leads a quiet group of both, it wakes; what the lost one
+//! led may campaign as if it had counted the silence itself. When it is back, all groups of both wake, since it may lack
 //! what was written meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,7 @@ impl Store {
     pub(super) fn hear_store(&mut self, store: StoreId) {
         self.watch.heard_at.insert(store, self.watch.ticks);
         if self.watch.lost.remove(&store) {
-            self.wake_shared_with(store, false);
+            self.wake_shared_with(store, Why::Back);
         }
     }
 
@@ -53,7 +53,7 @@ impl Store {
         let lost: Vec<_> = self.watch.neighbours.iter().filter(silent).copied().collect();
         for store in lost {
             if self.watch.lost.insert(store) {
-                self.wake_shared_with(store, true);
+                self.wake_shared_with(store, Why::Lost);
             }
         }
     }
@@ -72,10 +72,10 @@ impl Store {
         self.watch.neighbours = neighbours;
     }
 
-    /// Wakes the quiet groups that have a replica there; if it is lost, those that it led may campaign.
-    pub(super) fn wake_shared_with(&mut self, store: StoreId, is_lost: bool) {
+    /// Wakes the quiet groups that have a replica there and to which it matters.
+    pub(super) fn wake_shared_with(&mut self, store: StoreId, why: Why) {
         let broken = contained_each(&mut self.groups, |shard, group| {
-            if wake(group, store, is_lost) {
+            if wake(group, store, why) {
                 self.dirty.insert(shard);
             }
         });
@@ -97,24 +97,35 @@ impl Store {
     pub(super) fn hear_alive(&mut self, store: StoreId, without: Vec<ShardId>) {
         self.hear_store(store);
         for shard in without {
-            if self.with_group(shard, |group| wake(group, store, true)) == Some(true) {
+            if self.with_group(shard, |group| wake(group, store, Why::Lost)) == Some(true) {
                 self.dirty.insert(shard);
             }
         }
     }
 }
 
-/// Wakes a quiet group that has a replica there, to campaign if that one led and is lost. Whether it did. Where neither that
-/// replica nor the one here leads, it is for the leader to look: two followers that miss each other would both tick, hear
-/// nothing of their quiet leader, and elect another one.
-fn wake(group: &mut Group<KvMachine>, store: StoreId, is_lost: bool) -> bool {
+/// Why quiet groups wake that have a replica on another store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It was not heard of for an election time-out, or has no such replica in service.
+    Lost,
+    /// A connection to it broke.
+    Unreachable,
+    /// It was lost, and is heard of again.
+    Back,
+}
+
+/// Wakes a quiet group that has a replica there, to campaign if that one led and is lost. Whether it did. As long as neither
+/// that replica nor the one here leads, it is for the leader to look: two followers that miss each other would both tick, hear
+/// nothing of their quiet leader, and elect another one. But one that is back may be heard by a follower alone.
+fn wake(group: &mut Group<KvMachine>, store: StoreId, why: Why) -> bool {
     let peer = group.machine().and_then(|machine| machine.shard().peer_on(store));
     let Some(peer) = peer.copied().filter(|_| group.is_quiet()) else { return false };
     let is_leader = group.leadership().0 == peer.replica;
-    if !is_leader && !group.leads() {
+    if !is_leader && !group.leads() && why != Why::Back {
         return false;
     }
-    if is_lost && is_leader {
+    if is_leader && why == Why::Lost {
         group.wake_to_campaign();
     } else {
         group.wake();

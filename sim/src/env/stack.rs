@@ -32,8 +32,8 @@ type Rows = BTreeMap<u8, Vec<u8>>;
 #[derive(Default)]
 struct Model {
     rows: Rows,
-    later: Vec<Rows>,
-    /// Commits of batches that may be lost which were, and which were not.
+    later: Vec<(Rows, bool)>,
+    /// Commits that had ended, of batches that may be lost, which a crash took and which it left.
     lost: u64,
     kept: u64,
 }
@@ -44,7 +44,7 @@ impl Model {
         let engine = Engine::open(disk, Path::new(FILE))?;
         self.verify(&engine);
         for _ in 0..rng.between(1, 12) {
-            let newest = self.later.last().unwrap_or(&self.rows).clone();
+            let newest = self.later.last().map_or(&self.rows, |(rows, _)| rows).clone();
             assert!(rows_equal(&newest, &engine), "a view shows something else than what is committed");
             let (mut batch, mut after) = (Batch::new(engine.view()?), newest);
             for _ in 0..rng.between(1, 8) {
@@ -52,15 +52,18 @@ impl Model {
                 batch.put(Table::Data, vec![key], Bytes::from(value.clone()));
                 after.insert(key, value);
             }
-            self.later.push(after);
+            self.later.push((after, false));
             if rng.chance(0.5) {
                 batch.may_be_lost();
             }
             let must_sync = batch.must_sync();
             engine.commit(batch)?;
+            let (rows, _) = self.later.pop().expect("it was just put there");
             if must_sync {
-                self.rows = self.later.pop().expect("it was just put there");
+                self.rows = rows;
                 self.later.clear();
+            } else {
+                self.later.push((rows, true));
             }
         }
         Ok(())
@@ -71,9 +74,10 @@ impl Model {
         let rows = engine.view().unwrap().scan(Table::Data, &[], &[]).unwrap().map(|row| row.unwrap());
         let rows: Rows = rows.map(|(key, value)| (key[0], value.to_vec())).collect();
         let later = std::mem::take(&mut self.later);
-        let kept = later.iter().rposition(|state| *state == rows).map_or(0, |index| index + 1);
-        self.kept += kept as u64;
-        self.lost += (later.len() - kept) as u64;
+        let kept = later.iter().rposition(|(state, _)| *state == rows).map_or(0, |index| index + 1);
+        let ended = |states: &[(Rows, bool)]| states.iter().filter(|(_, has_ended)| *has_ended).count() as u64;
+        self.kept += ended(&later[..kept]);
+        self.lost += ended(&later[kept..]);
         self.rows = if kept > 0 { rows } else { std::mem::take(&mut self.rows) };
         assert!(rows_equal(&self.rows, engine), "committed rows are lost, or a batch is there in part");
     }

@@ -48,6 +48,10 @@ pub async fn damage(world: &World, node: Target, group: u64, what: Damage) -> St
 /// Kills a node, flips a bit in one of its files, and starts it again; only where everything has all its voters.
 pub async fn flip_bit(world: &World, node: Target, part: Part) -> Struck {
     let Some(node) = kill_when_whole(world, node).await else { return Struck::Skipped };
+    if world.is_spoiled(node) {
+        world.restart(node);
+        return Struck::Skipped;
+    }
     // Prophet's file is there on Prophet's nodes only.
     let file = if world.knobs().seed.is_multiple_of(4) && part == Part::Any { PROPHET } else { STORE };
     let aim = match part {
@@ -80,6 +84,7 @@ fn place_of_a_row(world: &World, node: usize, table: Table) -> Option<Range<u64>
         let read = || {
             let engine = open();
             view(&engine).get(table, key).unwrap_or_else(|error| sound(node, &error));
+            engine
         };
         disk.find_read(STORE, value, read)
     });

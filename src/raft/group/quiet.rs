@@ -5,7 +5,8 @@
 //! lost or its log is another one, goes on ticking, asks for votes in the end, and so wakes everybody.
 //!
 //! Whatever is to be done wakes a group: a proposal, a read, any message but the one that quiets it. Stores watch over
-//! each other instead of their groups ([`crate::store`]): when a store is lost, its quiet groups wake.
+//! each other instead of their groups ([`crate::store`]): when a store is lost, the quiet groups wake that have to do
+//! without their leader, or whose leader has to do without it.
 //!
 //! Safety does not depend on any of this: a quiet replica is one whose clock stands still.
 

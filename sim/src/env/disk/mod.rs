@@ -201,21 +201,24 @@ impl SimDisk {
     }
 
     /// Which bytes of the file whose name ends with `name` hold `needle`, among those that are read by `work`, which reads no
-    /// other file; the last ones, if it reads several.
-    pub fn find_read(&self, name: &str, needle: &[u8], work: impl FnOnce()) -> Option<Range<u64>> {
+    /// other file; the last ones, if it reads several. What `work` gives is dropped when that is known. Bytes with a block's
+    /// checksum in their midst are not found.
+    pub fn find_read<T>(&self, name: &str, needle: &[u8], work: impl FnOnce() -> T) -> Option<Range<u64>> {
         self.machine().reads = Some(Vec::new());
-        work();
+        let _open = work();
         let mut machine = self.machine();
         let reads = machine.reads.take()?;
         let (_, file) = machine.names.files().find(|(path, _)| path.to_string_lossy().ends_with(name))?;
         let file = file.lock().expect("no holder panics");
-        let found = reads.into_iter().rev().find_map(|(offset, bytes)| {
+        for (offset, bytes) in reads.into_iter().rev().filter(|_| !needle.is_empty()) {
             let mut read = vec![0; bytes as usize];
             file.read(offset as usize, &mut read)?;
-            let at = offset + read.windows(needle.len()).position(|window| window == needle)? as u64;
-            Some(at..at + needle.len() as u64)
-        });
-        found
+            if let Some(at) = read.windows(needle.len()).position(|window| window == needle) {
+                let start = offset + at as u64;
+                return Some(start..start + needle.len() as u64);
+            }
+        }
+        None
     }
 
     /// Changes a bit at rest, in a file whose name ends with `name`, among those of `bytes` if any are named. Whether there
