@@ -32,8 +32,9 @@ type Rows = BTreeMap<u8, Vec<u8>>;
 #[derive(Default)]
 struct Model {
     rows: Rows,
+    /// Each with whether its commit has ended.
     later: Vec<(Rows, bool)>,
-    /// Commits that had ended, of batches that may be lost, which a crash took and which it left.
+    /// Ended commits of batches that may be lost: those that a crash took, and those that were there at the next opening.
     lost: u64,
     kept: u64,
 }
