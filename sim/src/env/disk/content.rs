@@ -1,10 +1,7 @@
-//! What is in a file, and what of it would survive a power cut. The file as its writers see it is one vector; beside it
-//! lies the original of every block that was changed since the last sync.
+//! What is in a file, and what of it would survive a power cut: the file as its writers see it, and beside it as it was at
+//! the last sync.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
-};
+use std::{collections::BTreeSet, ops::Range};
 
 use matrixkv::types::Rng;
 
@@ -14,16 +11,17 @@ const SECTOR_BYTES: usize = 512;
 /// What is remembered at once: redb writes pages of this size.
 const BLOCK_BYTES: usize = 4096;
 
-/// Bytes of a file. Between two syncs only the first original of a block is remembered, so a power cut shows the old or
-/// the newest version of a sector, and none between.
+/// Bytes of a file. What was written between two writes of the same sector is not remembered, so a power cut shows the
+/// old or the newest version of a sector, and none between.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     bytes: Vec<u8>,
-    durable_len: usize,
+    /// The file as it was at the last sync.
+    durable: Vec<u8>,
+    /// Blocks in which the two may differ.
+    changed: BTreeSet<usize>,
     /// Which blocks were ever written: the others are holes, that lengthening a file leaves and that take no room.
     held: BTreeSet<usize>,
-    /// The durable bytes of changed blocks: shorter than a block where the durable file ended inside it or before.
-    originals: BTreeMap<usize, Vec<u8>>,
 }
 
 /// The blocks that the bytes from `from` to before `to` lie in.
@@ -65,16 +63,16 @@ impl Content {
 
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
         let end = offset + bytes.len();
-        self.remember(offset, end);
         if end > self.len() {
             self.bytes.resize(end, 0);
         }
         self.bytes[offset..end].copy_from_slice(bytes);
+        self.changed.extend(blocks(offset, end));
         self.held.extend(blocks(offset, end));
     }
 
     pub(super) fn set_len(&mut self, len: usize) {
-        self.remember(len, self.len());
+        self.changed.extend(blocks(len, self.len()));
         self.resize(len);
     }
 
@@ -84,16 +82,12 @@ impl Content {
     }
 
     pub(super) fn sync(&mut self) {
-        self.originals.clear();
-        self.durable_len = self.len();
-    }
-
-    /// Keeps the original of every block in `from..to`.
-    fn remember(&mut self, from: usize, to: usize) {
-        for block in blocks(from, to) {
-            // A block without an original is as it was when it was synced.
-            let (bytes, end) = (&self.bytes, self.durable_len.min((block + 1) * BLOCK_BYTES));
-            self.originals.entry(block).or_insert_with(|| bytes.get(block * BLOCK_BYTES..end).unwrap_or(&[]).to_vec());
+        self.durable.resize(self.len(), 0);
+        for block in std::mem::take(&mut self.changed) {
+            let range = block * BLOCK_BYTES..((block + 1) * BLOCK_BYTES).min(self.bytes.len());
+            if !range.is_empty() {
+                self.durable[range.clone()].copy_from_slice(&self.bytes[range]);
+            }
         }
     }
 
@@ -101,37 +95,33 @@ impl Content {
     /// pages with a pattern in debug builds only, so what the bytes were must not be seen in a trace.
     pub(super) fn power_loss(&mut self, rng: &mut Rng) -> u64 {
         let cut = [Cut::LosesAll, Cut::KeepsAll, Cut::ByBlock, Cut::BySector][rng.below(4) as usize];
-        let len = if cut.keeps(rng) { self.len() } else { self.durable_len };
-        let longest = self.len().max(self.durable_len);
+        let len = if cut.keeps(rng) { self.len() } else { self.durable.len() };
+        let longest = self.len().max(self.durable.len());
         self.bytes.resize(longest, 0);
         let mut lost = longest.abs_diff(len) as u64;
-        for (block, original) in std::mem::take(&mut self.originals) {
-            if !matches!(cut, Cut::BySector) {
+        for block in self.changed.clone() {
+            let start = block * BLOCK_BYTES;
+            let step = if matches!(cut, Cut::BySector) { SECTOR_BYTES } else { BLOCK_BYTES };
+            for part in (start..start + BLOCK_BYTES).step_by(step) {
                 if !cut.keeps(rng) {
-                    lost += self.restore(block * BLOCK_BYTES, &original, 0..BLOCK_BYTES);
-                }
-                continue;
-            }
-            for sector in (0..BLOCK_BYTES).step_by(SECTOR_BYTES) {
-                if !cut.keeps(rng) {
-                    lost += self.restore(block * BLOCK_BYTES, &original, sector..sector + SECTOR_BYTES);
+                    lost += self.restore(block, part..part + step);
                 }
             }
         }
         self.resize(len);
-        self.durable_len = len;
+        self.sync();
         lost
     }
 
-    /// Puts a part of the block at `start` back; what is beyond its original was never written. How many bytes it has.
-    fn restore(&mut self, start: usize, original: &[u8], part: Range<usize>) -> u64 {
-        let end = (start + part.end).min(self.len());
-        let Some(now) = self.bytes.get_mut(start + part.start..end) else { return 0 };
-        for (place, byte) in now.iter_mut().enumerate() {
-            *byte = original.get(part.start + place).copied().unwrap_or(0);
-        }
-        if !original.is_empty() {
-            self.held.insert(start / BLOCK_BYTES);
+    /// Puts a part of the block back; what is beyond the durable file was never written. How many bytes it has.
+    fn restore(&mut self, block: usize, part: Range<usize>) -> u64 {
+        let now = part.start.min(self.len())..part.end.min(self.len());
+        let old = part.start.min(self.durable.len())..now.end.min(self.durable.len());
+        let (bytes, durable) = (&mut self.bytes[now.clone()], &self.durable[old]);
+        bytes[..durable.len()].copy_from_slice(durable);
+        bytes[durable.len()..].fill(0);
+        if block * BLOCK_BYTES < self.durable.len() {
+            self.held.insert(block);
         }
         now.len() as u64
     }
@@ -144,7 +134,12 @@ impl Content {
             return None;
         }
         let place = (among.start + rng.below(among.end - among.start)) as usize;
-        self.bytes[place] ^= 1 << rng.below(8);
+        let bit = 1 << rng.below(8);
+        self.bytes[place] ^= bit;
+        // Of a block that was changed since the last sync it is the new one, with the old one sound beneath.
+        if !self.changed.contains(&(place / BLOCK_BYTES)) {
+            self.durable.get_mut(place).into_iter().for_each(|byte| *byte ^= bit);
+        }
         Some(place)
     }
 }
