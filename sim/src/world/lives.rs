@@ -202,6 +202,7 @@ impl World {
             return None;
         }
         slot.state = State::Paused;
+        slot.paused_at = self.now();
         self.film(node, Life::Paused);
         Handle::current().pause(slot.machine?);
         Some(slot.life)
@@ -213,6 +214,7 @@ impl World {
         let slot = &mut nodes[node];
         if slot.state == State::Paused && slot.life == life {
             slot.state = State::Up;
+            slot.disk.resume(slot.paused_at);
             self.film(node, Life::Up);
             Handle::current().resume(slot.machine.expect("it was paused"));
         }

@@ -64,6 +64,8 @@ struct Node {
     machine: Option<NodeId>,
     disk: SimDisk,
     state: State,
+    /// When it was paused the last time.
+    paused_at: Duration,
     /// Counts its lives, so that a late word of an earlier one is told apart.
     life: u64,
     stop: Raise,
@@ -259,6 +261,7 @@ impl Node {
             is_old_copy: false,
             spoiled: false,
             gave_up: false,
+            paused_at: Duration::ZERO,
         }
     }
 

@@ -177,6 +177,14 @@ impl SimDisk {
         is_recent.then(|| Duration::from_nanos(until.saturating_sub(now)))
     }
 
+    /// Its process stood still since `paused_at` and goes on now: only now does it see the end of a stall that ended meanwhile.
+    pub fn resume(&self, paused_at: Duration) {
+        let mut machine = self.machine();
+        if machine.stalled_until >= paused_at.as_nanos() as u64 {
+            machine.stalled_until = machine.stalled_until.max(machine.now());
+        }
+    }
+
     /// How long a sync takes.
     pub fn set_latency(&self, low: Duration, high: Duration) {
         assert!(low <= high);
