@@ -50,11 +50,13 @@ pub(super) struct Machine {
     /// An operation failed, and nobody revived the disk since.
     pub(super) failed: bool,
     pub(super) latency: (Duration, Duration),
+    /// The last stall, also when it is over.
+    pub(super) stalled_from: u64,
     pub(super) stalled_until: u64,
     pub(super) capacity: u64,
     pub(super) counters: DiskCounters,
-    /// What is read, if somebody wants to know: offset and bytes.
-    pub(super) reads: Option<Vec<(u64, u64)>>,
+    /// What is read, if somebody wants to know: of which file, offset and bytes.
+    pub(super) reads: Option<Vec<(PathBuf, u64, u64)>>,
     /// Is told when power is lost inside an operation.
     pub(super) alarm: Option<Alarm>,
     /// Each fault has dice of its own.
@@ -77,6 +79,7 @@ impl Machine {
             read_error_in: None,
             failed: false,
             latency: LATENCY,
+            stalled_from: 0,
             stalled_until: 0,
             capacity: CAPACITY,
             counters: DiskCounters::default(),
@@ -134,7 +137,7 @@ impl Machine {
         if let Some(now) = time::now() {
             self.trace.note(now, self.node, "disk read at {}, {} bytes", [offset, bytes]);
         }
-        self.reads.iter_mut().for_each(|reads| reads.push((offset, bytes)));
+        self.reads.iter_mut().for_each(|reads| reads.push((path.to_owned(), offset, bytes)));
         if is_due(&mut self.read_error_in) {
             return Err(self.fail(Operation::Read, path));
         }

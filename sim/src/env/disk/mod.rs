@@ -164,9 +164,13 @@ impl SimDisk {
     /// Nothing offloaded ends before `duration` is over.
     pub fn stall_for(&self, duration: Duration) {
         let mut machine = self.machine();
-        let until = machine.now() + duration.as_nanos() as u64;
+        let now = machine.now();
+        let until = now + duration.as_nanos() as u64;
+        if machine.stalled_until < now {
+            machine.stalled_from = now;
+        }
         machine.stalled_until = machine.stalled_until.max(until);
-        machine.trace.note(machine.now(), machine.node, "disk stalls until {}", [until]);
+        machine.trace.note(now, machine.node, "disk stalls until {}", [until]);
     }
 
     /// For how long it still stands still; none where it did not stand still until a moment ago.
@@ -180,7 +184,8 @@ impl SimDisk {
     /// Its process stood still since `paused_at` and goes on now: only now does it see the end of a stall that ended meanwhile.
     pub fn resume(&self, paused_at: Duration) {
         let mut machine = self.machine();
-        if machine.stalled_until >= paused_at.as_nanos() as u64 {
+        // Of one that began later it saw nothing.
+        if (machine.stalled_from..=machine.stalled_until).contains(&(paused_at.as_nanos() as u64)) {
             machine.stalled_until = machine.stalled_until.max(machine.now());
         }
     }
@@ -208,17 +213,18 @@ impl SimDisk {
         self.set_capacity(CAPACITY);
     }
 
-    /// Which bytes of the file whose name ends with `name` hold `needle`, among those that are read by `work`, which reads no
-    /// other file; the last ones, if it reads several. What `work` gives is dropped when that is known. Bytes with a block's
+    /// Which bytes of the file whose name ends with `name` hold `needle`, among those that are read by `work`; the
+    /// last ones, if it reads several. What `work` gives is dropped when that is known. Bytes with a block's
     /// checksum in their midst are not found.
     pub fn find_read<T>(&self, name: &str, needle: &[u8], work: impl FnOnce() -> T) -> Option<Range<u64>> {
         self.machine().reads = Some(Vec::new());
         let _open = work();
         let mut machine = self.machine();
         let reads = machine.reads.take()?;
-        let (_, file) = machine.names.files().find(|(path, _)| path.to_string_lossy().ends_with(name))?;
+        let (path, file) = machine.names.files().find(|(path, _)| path.to_string_lossy().ends_with(name))?;
         let file = file.lock().expect("no holder panics");
-        for (offset, bytes) in reads.into_iter().rev().filter(|_| !needle.is_empty()) {
+        let of_it = reads.into_iter().rev().filter(|(read, ..)| read == path && !needle.is_empty());
+        for (_, offset, bytes) in of_it {
             let mut read = vec![0; bytes as usize];
             file.read(offset as usize, &mut read)?;
             if let Some(at) = read.windows(needle.len()).position(|window| window == needle) {
