@@ -15,6 +15,8 @@ use proptest::prelude::*;
 
 const FILE: &str = "/data/store.redb";
 
+const JOURNAL_BYTES: usize = 4096 + (1 << 20);
+
 #[test]
 fn a_committed_batch_is_there_after_opening_again() {
     let (disk, path) = (MemoryDisk::default(), Path::new(FILE));
@@ -25,7 +27,108 @@ fn a_committed_batch_is_there_after_opening_again() {
     drop(engine);
     let engine = Engine::open(&disk, path).unwrap();
     assert_eq!(engine.view().unwrap().get(Table::Data, b"k").unwrap().unwrap(), "v");
-    assert_eq!(disk.list(Path::new("/data")).unwrap(), ["store.redb"]);
+    assert_eq!(disk.list(Path::new("/data")).unwrap(), ["store.journal", "store.redb"]);
+}
+
+/// What a process that is killed now leaves behind.
+fn killed(disk: &MemoryDisk) -> MemoryDisk {
+    let (copy, folder) = (MemoryDisk::default(), Path::new("/data"));
+    for name in disk.list(folder).unwrap() {
+        let file = disk.open(&folder.join(&name)).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        copy.create(&folder.join(&name)).unwrap().write_at(0, &bytes).unwrap();
+    }
+    copy
+}
+
+fn commit(engine: &Engine, key: u8, value: usize, may_be_lost: bool) {
+    let mut batch = Batch::new(engine.view().unwrap());
+    batch.put(Table::Data, vec![key], Bytes::from(vec![key; value]));
+    if may_be_lost {
+        batch.may_be_lost();
+    }
+    engine.commit(batch).unwrap();
+}
+
+fn keys(engine: &Engine) -> Vec<u8> {
+    engine.view().unwrap().scan(Table::Data, &[], &[]).unwrap().map(|row| row.unwrap().0[0]).collect()
+}
+
+#[test]
+fn a_killed_process_leaves_all_that_it_committed() {
+    let (mut disk, path) = (MemoryDisk::default(), Path::new(FILE));
+    // Within a round of the journal, over several, by bytes and by rows, and with batches that no round has room for.
+    let lives = [(20, 0), (20, 1_000), (20, 400_000), (20, 3_000_000), (5_000, 10)];
+    for (life, (commits, bytes)) in lives.into_iter().enumerate() {
+        let engine = Engine::open(&disk, path).unwrap();
+        let before = keys(&engine);
+        let key = |n: usize| (life * 50 + n % 20) as u8;
+        (0..commits).for_each(|n| commit(&engine, key(n), bytes, n % 3 == 0));
+        disk = killed(&disk);
+        let expected: Vec<_> = before.into_iter().chain((0..20).map(key)).collect();
+        assert_eq!(keys(&Engine::open(&killed(&disk), path).unwrap()), expected, "life {life}");
+    }
+}
+
+#[test]
+fn a_journal_that_is_damaged_or_missing_is_refused() {
+    let (disk, path, journal) = (MemoryDisk::default(), Path::new(FILE), Path::new("/data/store.journal"));
+    let engine = Engine::open(&disk, path).unwrap();
+    (0..9).for_each(|key| commit(&engine, key, 100, false));
+    let (mut refused, mut whole) = (0, 0);
+    for place in (0..6000).step_by(7) {
+        let disk = killed(&disk);
+        let (file, mut byte) = (disk.open(journal).unwrap(), [0]);
+        file.read_at(place, &mut byte).unwrap();
+        file.write_at(place, &[byte[0] ^ 4]).unwrap();
+        match Engine::open(&disk, path) {
+            Ok(engine) => {
+                assert_eq!(keys(&engine), (0..9).collect::<Vec<_>>(), "a bit at {place}");
+                whole += 1;
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(error.contains("store.journal") && error.contains("the disk is damaged"), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    // Of the head 16 bytes are in use; nine records of about 140 bytes lie behind it.
+    println!("{refused} refused, {whole} whole");
+    assert!(refused > 150 && whole > 400);
+    for zeros in [16, 8192, JOURNAL_BYTES] {
+        let disk = killed(&disk);
+        disk.open(journal).unwrap().write_at(0, &vec![0; zeros]).unwrap();
+        let error = Engine::open(&disk, path).err().expect("refused").to_string();
+        assert!(error.contains("store.journal") && error.contains("the disk is damaged"), "{zeros} zeros: {error}");
+    }
+    let disk = killed(&disk);
+    disk.remove(journal).unwrap();
+    let error = Engine::open(&disk, path).err().unwrap().to_string();
+    assert!(error.contains("store.journal") && error.contains("missing"), "{error}");
+}
+
+#[test]
+fn a_file_that_does_not_go_with_its_journal_is_refused() {
+    let (disk, path) = (MemoryDisk::default(), Path::new(FILE));
+    let engine = Engine::open(&disk, path).unwrap();
+    commit(&engine, 0, 100, false);
+    let old = killed(&disk);
+    // A batch that no round has room for is a checkpoint.
+    (1..4).for_each(|key| commit(&engine, key, JOURNAL_BYTES, false));
+    let disk = killed(&disk);
+    let mut bytes = vec![0; old.open(path).unwrap().len().unwrap() as usize];
+    old.open(path).unwrap().read_at(0, &mut bytes).unwrap();
+    let mixed = killed(&disk);
+    mixed.create(path).unwrap().write_at(0, &bytes).unwrap();
+    let error = Engine::open(&mixed, path).err().expect("refused").to_string();
+    assert!(error.contains("store.journal") && error.contains("the disk is damaged"), "an older file: {error}");
+
+    disk.remove(path).unwrap();
+    let error = Engine::open(&disk, path).err().expect("refused").to_string();
+    assert!(error.contains("store.redb") && error.contains("missing"), "{error}");
+    assert_eq!(disk.list(Path::new("/data")).unwrap(), ["store.journal"], "what is left stays as it is");
 }
 
 #[test]

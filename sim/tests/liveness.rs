@@ -71,7 +71,7 @@ fn quiet_shards_miss_their_leader() {
 #[test]
 fn quiet_leaders_of_a_slow_node_give_up_together() {
     let (mut first, mut together) = (0, 0);
-    for seed in 70..76 {
+    for seed in 70..80 {
         let (nodes, clients, shards, keys) = (5, 1, 40, 40);
         let starts = vec![secs(0); nodes];
         let knobs = Knobs { nodes, starts, clients, shards, keys, shard_capacity: 64 << 20, ..patient(busy(seed)) };

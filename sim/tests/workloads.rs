@@ -15,7 +15,7 @@ use support::*;
 
 /// Seeds with which the planted bugs below are seen by the checkers themselves, and not only as a register that is wrong.
 const SET: u64 = 202;
-const MONOTONIC: u64 = 202;
+const MONOTONIC: u64 = 305;
 const CHURN: u64 = 213;
 
 /// How many seeds are tried from there on.

@@ -18,8 +18,8 @@ use crate::{
 /// What to inspect.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 it adds up, 1 it does not or cannot be read, 2 usage.\n\n\
-    The node must be stopped. As its own start would, this repairs a file that was not closed in order; nothing else is \
-    written.")]
+    The node must be stopped. As its own start would, this takes over what a file's journal holds, and begins it anew; no \
+    row is changed.")]
 pub struct InspectArgs {
     /// The folder: a configuration's dir-data
     pub dir: PathBuf,

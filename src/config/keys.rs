@@ -216,5 +216,5 @@ pub const KEYS: &[KeyInfo] = &[
     key("limits.disk-stall-max", r#""60s""#, Duration(SECOND, DAY),
         "a read or a commit that takes longer ends the node, so that others lead what it led"),
     key("limits.disk-reserve", r#""256MB""#, Size(0, 1024 * TB),
-        "free bytes of the disk of dir-data below which writes are refused; below half of it nothing is taken from leaders; 0 is never"),
+        "free bytes of the disk of dir-data below which writes are refused; below half of it nothing is taken from leaders; less than 64MB may not be enough for what is in memory until a checkpoint; 0 is never"),
 ];

@@ -35,7 +35,8 @@ const STRIDE: usize = SUM_BYTES + BLOCK_BYTES;
 /// How a file begins that redb wrote without checksums of ours.
 const REDB_MAGIC: [u8; 4] = *b"redb";
 
-/// What a file's disk said first when it erred. redb swallows what it meets while it closes a file.
+/// What a file's disk said first when it erred. redb swallows what it meets while it closes a file, or writes pages before
+/// it must: so every commit looks here.
 pub(super) type Failure = Arc<OnceLock<String>>;
 
 /// Adapts a [`File`].

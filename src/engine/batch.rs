@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 use bytes::Bytes;
 use redb::{ReadOnlyTable, ReadTransaction};
 
-use super::{EngineError, Table};
+use super::{EngineError, Table, record::AllChanges};
 
 type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
-type Changes = BTreeMap<Vec<u8>, Option<Bytes>>;
+/// Rows of a table that are written, or removed.
+pub(super) type Changes = BTreeMap<Vec<u8>, Option<Bytes>>;
 
 static NONE: Changes = Changes::new();
 
@@ -58,7 +59,7 @@ impl View {
 /// Changes that become durable together. Reads see the changes.
 pub struct Batch {
     view: View,
-    changes: BTreeMap<Table, Changes>,
+    changes: AllChanges,
     bytes: u64,
     /// Whether something rests on these changes being durable. See [`Batch::may_be_lost`].
     must_sync: bool,
@@ -67,7 +68,7 @@ pub struct Batch {
 impl Batch {
     /// No changes yet, on top of `view`.
     pub fn new(view: View) -> Batch {
-        Batch { view, changes: BTreeMap::new(), bytes: 0, must_sync: false }
+        Batch { view, changes: AllChanges::new(), bytes: 0, must_sync: false }
     }
 
     /// What is committed: the state without the changes.
@@ -97,7 +98,7 @@ impl Batch {
     }
 
     /// All changes so far follow from what is durable already, and are made again from it if power goes: they become
-    /// durable with whatever is committed later.
+    /// durable with the next batch that is synced.
     pub fn may_be_lost(&mut self) {
         self.must_sync = false;
     }
@@ -165,7 +166,7 @@ impl Batch {
         }
     }
 
-    pub(super) fn into_changes(self) -> BTreeMap<Table, Changes> {
+    pub(super) fn into_changes(self) -> AllChanges {
         self.changes
     }
 }

@@ -14,7 +14,11 @@ use std::path::Path;
 
 use redb::{ReadableDatabase as _, ReadableTable as _};
 
-use super::{Engine, EngineError, Table, folder_of};
+use super::{
+    Engine, EngineError, Table,
+    commit::{mark, put_mark},
+    files::{folder_of, make},
+};
 use crate::env::{Disk, File};
 
 /// How many times what it holds a disk must have free for a file to be made anew.
@@ -59,8 +63,9 @@ impl Engine {
 
     /// Puts a new file with the same rows in the place of the one at `path`, which is this one.
     fn copy_over<D: Disk>(self, disk: &D, path: &Path) -> Result<(), EngineError> {
-        Self::make(disk, path, |transaction| {
-            let read = self.database.begin_read().map_err(EngineError::disk)?;
+        make(disk, path, |transaction| {
+            let read = self.0.database.begin_read().map_err(EngineError::disk)?;
+            put_mark(transaction, mark(&read)?)?;
             for table in Table::ALL {
                 let rows = read.open_table(table.definition()).map_err(EngineError::disk)?;
                 let mut copy = transaction.open_table(table.definition()).map_err(EngineError::disk)?;
@@ -76,7 +81,7 @@ impl Engine {
 
     /// Bytes of the pages that hold something. Walks over all of them.
     pub fn bytes_used(&self) -> Result<u64, EngineError> {
-        let transaction = self.database.begin_write().map_err(EngineError::disk)?;
+        let transaction = self.0.database.begin_write().map_err(EngineError::disk)?;
         let stats = transaction.stats().map_err(EngineError::disk)?;
         transaction.abort().map_err(EngineError::disk)?;
         Ok(stats.allocated_pages() * stats.page_size() as u64)

@@ -5,7 +5,7 @@ use redb::TableDefinition;
 use crate::types::ShardId;
 
 /// A table. `Log` and `Hard` are a batch's log part, the others its data part: a later version may keep the log part
-/// in a file of its own.
+/// in a file of its own. The journal names a table by its place here: new ones come last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Table {
     /// Raft entries, by [`log_key`].

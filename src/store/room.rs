@@ -3,6 +3,9 @@
 //!
 //! The leader's store refuses what clients write; a store with even less room takes no entries and no snapshots from
 //! leaders, as if they were lost on the way. So a full follower stops nobody while a majority has room.
+//!
+//! What the disk has does not tell of what redb holds in memory until its next checkpoint: some pages for each of 2,048 rows at most,
+//! and the mebibyte of a round of the journal, for each of the node's two engines. A reserve has to be greater than that.
 
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};

@@ -19,6 +19,9 @@ use crate::env::SimDisk;
 /// Where a node of a run keeps its replicas.
 pub const STORE: &str = "/data/matrixkv/store.redb";
 
+/// What it committed since the last checkpoint.
+pub const JOURNAL: &str = "/data/matrixkv/store.journal";
+
 /// Where a member of Prophet keeps what it knows.
 pub const PROPHET: &str = "/data/matrixkv/prophet.redb";
 
