@@ -32,7 +32,7 @@ fn crashes_between_data_and_applied_index() {
 fn a_group_of_one_loses_power() {
     // A commit takes so long that the power goes in the midst of it.
     let knobs = Knobs { replicas: 1, disk_latency: (millis(5), millis(15)), ..patient(splitting(6)) };
-    let cut = |n: u32| Fault::PowerLoss { node: Target::Node(n as usize % 4), down: millis(300) };
+    let cut = |n: u32| Fault::PowerLoss { node: Target::Leader(n as u64), down: millis(300) };
     let report = must_hold(knobs, repeated(secs(6), millis(700), 30, cut));
     at_least(&report, "fault power-loss", 20);
 }
@@ -89,7 +89,6 @@ fn disks_are_full() {
         let knobs = Knobs { nodes: 4, starts, request_deadline, value_bytes_max: 4000, ..patient(busy(seed)) };
         let report = must_hold_on_film(knobs, plan);
         at_least(&report, "fault disk-full", 7);
-        println!("{report}");
         at_least(&report, "operations refused", 50);
         let (asked, done) = gets(&report, secs(7), secs(30));
         assert!(asked > 500 && done * 100 >= asked * 98, "{done} of {asked} gets were done on full disks\n{report}");
