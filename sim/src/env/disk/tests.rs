@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use madsim::time::{Instant, timeout};
+use madsim::time::{Instant, sleep, timeout};
 use matrixkv::env::File;
 
 use super::*;
@@ -141,5 +141,34 @@ fn offloaded_work_takes_the_time_of_its_syncs_and_stalls() {
         disk.arm_crash(1);
         let dead = mounted.offload(move || file.sync());
         assert!(timeout(Duration::from_secs(60), dead).await.is_err(), "a machine without power runs on");
+    });
+}
+
+/// A pause of ten seconds, and a stall that begins so long after it (just before it, if at once) and lasts so long. Whether the process may give up its disk
+/// when it goes on.
+async fn may_give_up_after_a_pause(stall_after: Duration, lasts: Duration) -> bool {
+    let disk = disk(1);
+    let stall = || disk.stall_for(lasts);
+    sleep(Duration::from_secs(1)).await;
+    let began_before = stall_after.is_zero();
+    began_before.then(stall);
+    sleep(Duration::from_millis(1)).await;
+    let paused_at = Duration::from_nanos(disk.machine().now());
+    sleep(stall_after).await;
+    (!began_before).then(stall);
+    sleep(Duration::from_secs(10) - stall_after).await;
+    disk.resume(paused_at);
+    disk.stall().is_some()
+}
+
+/// Seen to fail when whatever stall a pause saw the end of counts.
+#[test]
+fn only_a_stall_from_before_a_pause_is_seen_at_its_end() {
+    run_seed(1, || async {
+        let secs = Duration::from_secs;
+        assert!(may_give_up_after_a_pause(secs(0), secs(2)).await, "it began before and ended meanwhile");
+        assert!(may_give_up_after_a_pause(secs(0), secs(30)).await, "it began before and lasts");
+        assert!(may_give_up_after_a_pause(secs(5), secs(30)).await, "it lasts");
+        assert!(!may_give_up_after_a_pause(secs(5), secs(2)).await, "it came and went in the pause");
     });
 }
