@@ -1,15 +1,13 @@
 //! Liveness: a minority that is faulty for good does not keep the others from serving.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{at_least, busy, everywhere, millis, must_hold, must_hold_on_film, patient, secs};
 use matrixkv::types::{Fact, ShardId};
 use matrixkv_sim::{
     knobs::{KeyShape, Knobs},
     plan::{Fault, Illness, Plan, Target},
 };
-use support::{at_least, busy, everywhere, millis, must_hold, must_hold_on_film, patient, secs};
 
 /// When it begins.
 const FROM: Duration = Duration::from_secs(20);

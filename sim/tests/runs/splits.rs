@@ -2,15 +2,13 @@
 //! the project's plan of faults. Each demands all invariants, and that what it is about did happen; and each was seen to
 //! fail with the rule taken out that its first lines name.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use matrixkv_sim::{
     knobs::{KeyShape, Knobs, Links},
     plan::{Fault, Harm, Kind, Moment, Move, Target},
 };
-use support::*;
 
 fn at_moment(moment: Moment, delay: Duration, harm: Harm, lasts: Duration) -> Fault {
     Fault::AtMoment { moment, delay, harm, lasts }

@@ -1,15 +1,15 @@
 //! Named scenarios of links that are bad, and of clients who are told late or never. Each demands all invariants, and that what
 //! it is about did happen.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{
+    LENGTH, at_least, busy, crowd, everywhere, millis, must_hold, patient, repeated, secs, splitting,
+};
 use matrixkv_sim::{
     knobs::{Knobs, Transport},
     plan::{Fault, Kind, Move, Plan, Stranger, Target},
 };
-use support::{LENGTH, at_least, busy, crowd, everywhere, millis, must_hold, patient, repeated, secs, splitting};
 
 /// Pairs of nodes do not hear each other from `from` on for ten seconds, and every key is served meanwhile.
 fn served_without(pairs: &[(usize, usize)], from: Duration) -> Plan {

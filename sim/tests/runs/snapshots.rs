@@ -1,7 +1,5 @@
 //! Named scenarios of snapshots on their way. The numbers are those of the list of scenarios in the project's plan of faults.
 
-mod support;
-
 use std::time::Duration;
 
 use matrixkv_sim::{
@@ -9,7 +7,7 @@ use matrixkv_sim::{
     plan::{Fault, Harm, Kind, Moment, Plan, Target},
 };
 
-use support::{LENGTH, at_least, millis, moving, must_hold, patient, secs};
+use crate::support::{LENGTH, at_least, millis, moving, must_hold, patient, secs};
 
 /// A shard of many chunks on three nodes, and logs that are soon compacted: whoever was away needs a snapshot.
 fn chunky(seed: u64) -> Knobs {

@@ -1,17 +1,15 @@
 //! Workloads beside the registers, each under the faults that it is about, with everything checked as ever; and each of its
 //! checkers bites.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::*;
 use matrixkv_sim::{
     knobs::Knobs,
     plan::{Fault, Plan, Target},
     run::Report,
     workload::Workload,
 };
-use support::*;
 
 /// Seeds with which the planted bugs below are seen by the checkers themselves, and not only as a register that is wrong.
 const SET: u64 = 202;

@@ -1,16 +1,14 @@
-//! Named scenarios: plans written by hand for what random search seldom composes. The numbers are those of the list of
-//! scenarios in the project's plan of faults. Each demands all invariants, and that its fault did happen.
-
-mod support;
+//! Named scenarios of nodes that die, are cut off or stand still, and come back, some of them empty. Each demands all
+//! invariants, and that its fault did happen.
 
 use std::time::Duration;
 
+use crate::support::{self, LENGTH, busy, crowd, everywhere, millis, moving, patient, repeated, secs, splitting};
 use matrixkv_sim::{
     knobs::{KeyShape, Knobs, Transport},
     plan::{Fault, Harm, Illness, Kind, Moment, Plan, Target},
     run::{Options, Report, Verdict, run},
 };
-use support::{LENGTH, busy, crowd, everywhere, millis, moving, patient, repeated, secs, splitting};
 
 /// Runs `plan`; all invariants hold, and faults of `kind` happened `times` at least.
 fn must_hold(knobs: Knobs, plan: Plan, kind: Kind, times: u64) -> Report {

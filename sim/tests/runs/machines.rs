@@ -1,15 +1,13 @@
 //! Named scenarios of machines that are bad: their disks, their clocks, and too much to do. Each demands all invariants, and that
 //! what it is about did happen.
 
-mod support;
-
+use crate::support::{
+    LENGTH, at_least, busy, crowd, everywhere, gets, millis, moving, must_hold, must_hold_on_film, patient, repeated,
+    secs, splitting,
+};
 use matrixkv_sim::{
     knobs::Knobs,
     plan::{Access, Fault, Part, Plan, Target},
-};
-use support::{
-    LENGTH, at_least, busy, crowd, everywhere, gets, millis, moving, must_hold, must_hold_on_film, patient, repeated,
-    secs, splitting,
 };
 
 /// What the simulator's nodes keep free: `[limits] disk-reserve`.

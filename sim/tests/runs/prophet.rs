@@ -2,13 +2,11 @@
 //! in the project's plan of faults. Each demands all invariants, and each was seen to fail with the rule taken out that its
 //! first lines name.
 
-mod support;
-
+use crate::support::*;
 use matrixkv_sim::{
     knobs::{Knobs, Links},
     plan::{Fault, Kind, Move, Plan, Target},
 };
-use support::*;
 
 /// 46, R, V: Prophet's leader is cut off again and again while it moves replicas, and a tenth of all envelopes come late: the
 /// orders of the old leader reach shards that obey the new one already. Seen to fail with the planted bug `give-id-twice`.

@@ -2,15 +2,13 @@
 //! faults. Each demands all invariants, and that what it is about did happen; and each was seen to fail with the rule taken
 //! out that its first lines name.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use matrixkv_sim::{
     knobs::{Knobs, LONG_DOWN_TIME},
     plan::{Fault, Harm, Kind, Moment, Move, Plan, Target},
 };
-use support::*;
 
 /// The store of node 4 is emptied and used again at `at`, so that learners are on their way to it just after.
 fn learners_come_to_node_4(at: u64) -> Plan {

@@ -1,7 +1,5 @@
 //! What the named scenarios share: knobs, and what they demand of a run.
 
-#![allow(dead_code, reason = "each file of scenarios uses a part of it")]
-
 use std::{collections::BTreeSet, time::Duration};
 
 use matrixkv::planted::Bug;
