@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 sim=${1:-target/release/matrixkv-sim}
-bug=${2:-acknowledge-before-commit}
+bug=${2:-forget-vote}
 # shellcheck source=.ci/browser.sh
 . .ci/browser.sh
 
