@@ -1,4 +1,4 @@
-//! Runs that failed once, whole or as shrinking left them, from `regressions/*.toml`, and the plans of `cfg/plans`. Each must pass;
+//! Runs that failed once, whole or as shrinking left them, from `sim/tests/regressions/*.toml`, and the plans of `cfg/plans`. Each must pass;
 //! with its bug planted, where it names one, it must fail as it did: `cargo test -p matrixkv-sim --features planted --test runs planted`.
 
 use std::{collections::BTreeMap, path::Path, sync::Mutex};

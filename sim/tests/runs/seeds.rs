@@ -1,5 +1,5 @@
 //! Fixed seeds that run with every `cargo test`: some at random, and one of them twice. Those that failed once are plans
-//! under `regressions/`, since a seed draws something else whenever a fault or a knob is added.
+//! under `sim/tests/regressions/`, since a seed draws something else whenever a fault or a knob is added.
 
 use std::time::Duration;
 
