@@ -252,7 +252,7 @@ fn the_first_prophet_node_returns_empty() {
 }
 
 /// 30, E, R: another node returns empty. A member of Prophet is not taken in under its old name, and a store is a new one: nobody
-/// votes as the one that was lost.
+/// votes as the one that was lost. Seen to fail when Prophet welcomes such a member, and when it gives such a store its old id.
 #[test]
 fn a_known_node_returns_empty() {
     returns_empty(30, 1);
