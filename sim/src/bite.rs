@@ -66,10 +66,12 @@ pub struct Bite {
     pub bug: Bug,
     /// The run that found it.
     pub found_by: Option<Report>,
-    /// Seeds that were run.
+    /// The profile of the last run.
+    pub profile: String,
+    /// Seeds that were run, under whatever profile.
     pub tried: u64,
-    /// Seeds that failed for another reason than this bug can have.
-    pub misfires: Vec<u64>,
+    /// Profiles and seeds that failed for another reason than this bug can have.
+    pub misfires: Vec<(String, u64)>,
     /// What shrinking left of that run, if it was shrunk.
     pub left: Option<Shrunk>,
 }
@@ -81,16 +83,16 @@ pub struct Ground {
     pub seeds: Range<u64>,
     /// Simulated time of each.
     pub length: Duration,
-    /// Which faults.
-    pub profile: Profile,
+    /// Which faults: what is not found under the first profile is hunted under the next.
+    pub profiles: Vec<Profile>,
     /// How many seeds are run at a time. It does not change which one is found.
     pub jobs: usize,
 }
 
 impl Ground {
-    fn runs(&self, bug: Bug, seeds: Range<u64>) -> Vec<Report> {
+    fn runs(&self, bug: Bug, profile: &Profile, seeds: Range<u64>) -> Vec<Report> {
         let run_one = |seed| {
-            let options = Options::of_profile(seed, self.length, &self.profile);
+            let options = Options::of_profile(seed, self.length, profile);
             let options = Options { bug: Some(bug), ..options };
             let report = run(options.clone());
             if expected(bug).contains(&Invariant::Repeatable) { demand_the_same(report, options) } else { report }
@@ -114,25 +116,33 @@ fn demand_the_same(mut report: Report, options: Options) -> Report {
 
 /// Hunts `bug`.
 pub fn hunt(bug: Bug, ground: &Ground) -> Bite {
-    let mut bite = Bite { bug, found_by: None, tried: 0, misfires: Vec::new(), left: None };
-    let jobs = ground.jobs.max(1);
-    for first in ground.seeds.clone().step_by(jobs) {
-        for report in ground.runs(bug, first..(first + jobs as u64).min(ground.seeds.end)) {
-            bite.tried += 1;
-            match report.violations.first() {
-                Some(violation) if may_break(bug, violation.invariant) => {
-                    bite.found_by = Some(report);
-                    return bite;
-                }
-                Some(_) => bite.misfires.push(report.knobs.seed),
-                None => {}
-            }
+    let mut bite = Bite { bug, found_by: None, profile: String::new(), tried: 0, misfires: Vec::new(), left: None };
+    for profile in &ground.profiles {
+        profile.name().clone_into(&mut bite.profile);
+        bite.found_by = bite.hunt_under(profile, ground);
+        if bite.found_by.is_some() {
+            break;
         }
     }
     bite
 }
 
 impl Bite {
+    fn hunt_under(&mut self, profile: &Profile, ground: &Ground) -> Option<Report> {
+        let jobs = ground.jobs.max(1);
+        for first in ground.seeds.clone().step_by(jobs) {
+            for report in ground.runs(self.bug, profile, first..(first + jobs as u64).min(ground.seeds.end)) {
+                self.tried += 1;
+                match report.violations.first() {
+                    Some(violation) if may_break(self.bug, violation.invariant) => return Some(report),
+                    Some(_) => self.misfires.push((profile.name().to_owned(), report.knobs.seed)),
+                    None => {}
+                }
+            }
+        }
+        None
+    }
+
     /// Shrinks the run that found it.
     pub fn shrink(&mut self, options: shrink::Options, tell: &dyn Fn(Progress)) -> Result<(), String> {
         let Some(report) = &self.found_by else { return Ok(()) };
@@ -156,13 +166,14 @@ impl Bite {
 /// The table of a hunt.
 pub fn table(bites: &[Bite]) -> impl fmt::Display {
     let mut table = Table::new();
-    let header = ["bug", "found by seed", "seeds tried", "invariant", "may break", "left after shrinking"];
+    let header = ["bug", "found by seed", "profile", "seeds tried", "invariant", "may break", "left after shrinking"];
     table.load_style(ASCII_MARKDOWN).set_header(header);
     for bite in bites {
         let first = bite.found_by.as_ref().map(|report| (report.knobs.seed, &report.violations[0]));
         table.add_row([
             bite.bug.name().to_owned(),
             first.map_or("never".into(), |(seed, _)| seed.to_string()),
+            bite.profile.clone(),
             bite.tried.to_string(),
             first.map_or(String::new(), |(_, violation)| violation.invariant.letter().to_owned()),
             expected(bite.bug).iter().map(|invariant| invariant.letter()).collect::<Vec<_>>().join(" "),

@@ -136,9 +136,9 @@ struct Bite {
     /// Simulated seconds of each seed
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Which faults: all, calm, storm, disk, membership, or a file like those in cfg/profiles/
-    #[arg(long, default_value = "all")]
-    profile: Profile,
+    /// Which faults, as elsewhere; a bug that no seed finds under the first profile is hunted under the next
+    #[arg(long, value_delimiter = ',', default_values = ["all", "membership"])]
+    profile: Vec<Profile>,
     /// How many at a time
     #[arg(long, default_value_t = cores())]
     jobs: usize,
@@ -285,8 +285,8 @@ fn bite(options: Bite) -> Result<bool, String> {
     let one = options.bug.as_deref().unwrap_or(Bug::ALL[0].name());
     let one = bug(one)?;
     let bugs = if options.bug.is_some() { vec![one] } else { Bug::ALL.to_vec() };
-    let Bite { seeds, seconds, profile, jobs, .. } = options;
-    let ground = Ground { seeds, length: Duration::from_secs(seconds), profile, jobs };
+    let Bite { seeds, seconds, profile: profiles, jobs, .. } = options;
+    let ground = Ground { seeds, length: Duration::from_secs(seconds), profiles, jobs };
     let mut bites = Vec::new();
     for bug in bugs {
         let mut bite = hunt(bug, &ground);
