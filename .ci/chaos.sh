@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Chaos on real processes: a seed's plan of kills, pauses and cuts, a plan that the simulator printed, and a page of each that is
-# looked at; with a bug planted in every node, the same command must say so.
+# Chaos on real processes: a seed's plan of kills, pauses and cuts, plans that the simulator printed or that come with
+# it, and a page of each that is looked at; with a bug planted in every node, the same command must say so.
 #   .ci/chaos.sh [SIMULATOR SERVER [BUG]]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -50,3 +50,7 @@ passes seed --seed "$(date +%s)" --seconds 40
 "$sim" plan --seed 7 --seconds 40 >"$folder/plan.toml"
 passes plan --plan "$folder/plan.toml"
 passes leaders --plan "$cut_off"
+passes strangers --plan cfg/plans/strangers.toml
+# Six say enough to be refused; one of them may find a node that is just away.
+grep -E '^ *(fault stranger|strangers refused) +[5-9]$' "$folder/said.txt" | tee "$folder/strangers.txt"
+[ "$(wc -l <"$folder/strangers.txt")" -eq 2 ] || { echo "strangers were not refused"; exit 1; }

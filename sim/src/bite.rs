@@ -64,10 +64,8 @@ fn may_break(bug: Bug, invariant: Invariant) -> bool {
 pub struct Bite {
     /// The bug.
     pub bug: Bug,
-    /// The run that found it.
-    pub found_by: Option<Report>,
-    /// The profile of the last run.
-    pub profile: String,
+    /// The run that found it, and the profile that drew it.
+    pub found_by: Option<(Report, Profile)>,
     /// Seeds that were run, under whatever profile.
     pub tried: u64,
     /// Profiles and seeds that failed for another reason than this bug can have.
@@ -116,10 +114,9 @@ fn demand_the_same(mut report: Report, options: Options) -> Report {
 
 /// Hunts `bug`.
 pub fn hunt(bug: Bug, ground: &Ground) -> Bite {
-    let mut bite = Bite { bug, found_by: None, profile: String::new(), tried: 0, misfires: Vec::new(), left: None };
+    let mut bite = Bite { bug, found_by: None, tried: 0, misfires: Vec::new(), left: None };
     for profile in &ground.profiles {
-        profile.name().clone_into(&mut bite.profile);
-        bite.found_by = bite.hunt_under(profile, ground);
+        bite.found_by = bite.hunt_under(profile, ground).map(|report| (report, profile.clone()));
         if bite.found_by.is_some() {
             break;
         }
@@ -145,7 +142,7 @@ impl Bite {
 
     /// Shrinks the run that found it.
     pub fn shrink(&mut self, options: shrink::Options, tell: &dyn Fn(Progress)) -> Result<(), String> {
-        let Some(report) = &self.found_by else { return Ok(()) };
+        let Some((report, _)) = &self.found_by else { return Ok(()) };
         if expected(self.bug).contains(&Invariant::Repeatable) {
             // Whatever is left of such a run differs from itself.
             return Ok(());
@@ -159,7 +156,8 @@ impl Bite {
         let Some(Shrunk { smallest, .. }) = &self.left else { return String::new() };
         let Case { knobs, plan } = &smallest.case;
         let requests = plan.requests().map_or("all".into(), |requests| requests.to_string());
-        format!("{} faults, {requests} requests, {} nodes", plan.faults.len(), knobs.nodes)
+        let faults = plan.faults.len();
+        format!("{faults} fault{}, {requests} requests, {} nodes", if faults == 1 { "" } else { "s" }, knobs.nodes)
     }
 }
 
@@ -169,13 +167,13 @@ pub fn table(bites: &[Bite]) -> impl fmt::Display {
     let header = ["bug", "found by seed", "profile", "seeds tried", "invariant", "may break", "left after shrinking"];
     table.load_style(ASCII_MARKDOWN).set_header(header);
     for bite in bites {
-        let first = bite.found_by.as_ref().map(|report| (report.knobs.seed, &report.violations[0]));
+        let first = bite.found_by.as_ref().map(|(report, profile)| (report.knobs.seed, profile, &report.violations[0]));
         table.add_row([
             bite.bug.name().to_owned(),
-            first.map_or("never".into(), |(seed, _)| seed.to_string()),
-            bite.profile.clone(),
+            first.map_or("never".into(), |(seed, ..)| seed.to_string()),
+            first.map_or(String::new(), |(_, profile, _)| profile.name().to_owned()),
             bite.tried.to_string(),
-            first.map_or(String::new(), |(_, violation)| violation.invariant.letter().to_owned()),
+            first.map_or(String::new(), |(.., violation)| violation.invariant.letter().to_owned()),
             expected(bite.bug).iter().map(|invariant| invariant.letter()).collect::<Vec<_>>().join(" "),
             bite.left(),
         ]);

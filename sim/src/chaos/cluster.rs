@@ -17,7 +17,7 @@ use rustix::process::Signal;
 
 use super::{
     Options, ended,
-    places::{HOOK, Places},
+    places::{HOOK, Places, RAFT},
     process::{Process, Start, make_folder},
     wires::{self, Wires},
 };
@@ -291,6 +291,11 @@ impl Cluster {
     /// Resolves at `at` since the start of the run.
     pub async fn sleep_until(&self, at: Duration) {
         self.0.env.sleep(at.saturating_sub(self.since())).await;
+    }
+
+    /// Where `node` hears its peers.
+    pub fn raft_address(&self, node: usize) -> String {
+        self.0.places.address(node, RAFT)
     }
 
     /// The seed of the knobs.

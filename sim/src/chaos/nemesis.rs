@@ -7,11 +7,13 @@ use tokio::task::JoinHandle;
 
 use super::cluster::Cluster;
 use crate::{
+    check::probe,
     nemesis::{
         Network, Struck,
         cluster::{self as operators, Drained},
+        stranger,
     },
-    plan::{Fault, Kind, Target, Timed},
+    plan::{Fault, Kind, Stranger, Target, Timed},
     workload::Ground,
 };
 
@@ -87,6 +89,7 @@ impl Strike {
             Fault::SplitAt { key } => operators::split_at(cluster, *key).await,
             Fault::Move { what, group, node } => operators::move_replica(cluster, *what, *group, *node).await,
             Fault::Drain { node, lasts } => self.drained.drain(cluster, *node, *lasts).await,
+            Fault::Stranger { node, who } => self.knock(*node, *who).await,
             // Power, disks, clocks and single messages are not ours to harm on a machine that is in use.
             _ => Struck::Skipped,
         }
@@ -150,6 +153,21 @@ impl Strike {
             return Struck::Skipped;
         }
         self.tell(Kind::Reset, &format!("node{a} | node{b}"));
+        Struck::Yes
+    }
+
+    /// A stranger knocks at a node that is in its cluster, and stays in it: no folder is lost here.
+    async fn knock(&self, node: usize, who: Stranger) -> Struck {
+        let cluster = &self.cluster;
+        if probe::get(cluster, node, "/ready").await.is_err() {
+            return Struck::Skipped;
+        }
+        let (env, address) = (cluster.client_env(0), cluster.raft_address(node));
+        let Some(stream) = stranger::enter(cluster, &env, (node, &address), who).await else { return Struck::Skipped };
+        // Half a frame is all that comes: the stream ends here.
+        if who != Stranger::HalfFrame {
+            stranger::listen(cluster, &env, (node, stream), who, || true).await;
+        }
         Struck::Yes
     }
 }

@@ -12,6 +12,9 @@ use crate::knobs::Place;
 /// Ports of a node: HTTP, the five inner ones, the hook's; the rest of ten is spare.
 pub const PORTS: u16 = 10;
 
+/// The port at which a node hears its peers is so far from the HTTP port.
+pub const RAFT: u16 = 1;
+
 /// The hook's port is so far from the HTTP port.
 pub const HOOK: u16 = 6;
 

@@ -25,6 +25,9 @@ pub const JOURNAL: &str = "/data/matrixkv/store.journal";
 /// Where a member of Prophet keeps what it knows.
 pub const PROPHET: &str = "/data/matrixkv/prophet.redb";
 
+/// The journal of Prophet's file.
+pub const PROPHET_JOURNAL: &str = "/data/matrixkv/prophet.journal";
+
 /// What does not add up on this disk, in words. Its logs are added to those that are `kept`.
 pub fn recount(node: usize, disk: &SimDisk, kept: &mut Kept) -> Vec<(Invariant, String)> {
     disk.revive();

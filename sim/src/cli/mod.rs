@@ -291,7 +291,7 @@ fn bite(options: Bite) -> Result<bool, String> {
     for bug in bugs {
         let mut bite = hunt(bug, &ground);
         match &bite.found_by {
-            Some(report) => println!("{}: {}", bug.name(), report.violations[0]),
+            Some((report, _)) => println!("{}: {}", bug.name(), report.violations[0]),
             None => println!("{}: not found; other failures in seeds {:?}", bug.name(), bite.misfires),
         }
         if let Some(folder) = &options.shrink_to {

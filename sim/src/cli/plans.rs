@@ -122,6 +122,14 @@ impl Chosen {
         Ok(file)
     }
 
+    /// What it comes from, for the reader of what is left of it.
+    fn origin(&self, seed: u64) -> String {
+        match &self.which.plan {
+            Some(_) => format!("a plan of seed {seed}"),
+            None => origin(seed, &self.expand.profile),
+        }
+    }
+
     /// What runs it again.
     fn command(&self, bug: Option<Bug>) -> String {
         let features = if bug.is_some() { " --features planted" } else { "" };
@@ -169,7 +177,7 @@ pub fn shrink_one(arguments: &Shrink) -> Result<bool, String> {
     let shrunk = shrink(Case { knobs, plan }, bug, options, &tell);
     bar.finish_and_clear();
     let shrunk = shrunk?;
-    let text = shrunk.file(about(&shrunk, seed)).text()?;
+    let text = shrunk.file(about(&shrunk, &arguments.chosen.origin(seed))).text()?;
     write(&out, &text)?;
     println!("{}\n{}", shrunk.smallest.report, summary(&shrunk, &out));
     Ok(true)
@@ -177,7 +185,8 @@ pub fn shrink_one(arguments: &Shrink) -> Result<bool, String> {
 
 /// Shrinks what found a bug, and writes what is left into `folder`.
 pub fn shrink_bite(bite: &mut Bite, folder: &Path) -> Result<(), String> {
-    let Some(seed) = bite.found_by.as_ref().map(|report| report.knobs.seed) else { return Ok(()) };
+    let Some((report, profile)) = &bite.found_by else { return Ok(()) };
+    let origin = origin(report.knobs.seed, profile);
     let options = shrink::Options { jobs: super::cores(), tries: TRIES, runs_max: RUNS_MAX };
     let (bar, tell) = screen(RUNS_MAX);
     let done = bite.shrink(options, &tell);
@@ -185,16 +194,20 @@ pub fn shrink_bite(bite: &mut Bite, folder: &Path) -> Result<(), String> {
     done?;
     // What a seed does not decide cannot be shrunk.
     let Some(shrunk) = &bite.left else { return Ok(()) };
-    write(&folder.join(format!("{}.toml", bite.bug.name())), &shrunk.file(about(shrunk, seed)).text()?)
+    write(&folder.join(format!("{}.toml", bite.bug.name())), &shrunk.file(about(shrunk, &origin)).text()?)
 }
 
 fn default_out(seed: u64, bug: Option<Bug>) -> PathBuf {
     Path::new(REGRESSIONS).join(format!("{}-{seed}.toml", bug.map_or("seed", Bug::name)))
 }
 
-fn about(shrunk: &Shrunk, seed: u64) -> String {
+fn origin(seed: u64, profile: &Profile) -> String {
+    if profile.is_usual() { format!("seed {seed}") } else { format!("seed {seed} under {}", profile.name()) }
+}
+
+fn about(shrunk: &Shrunk, origin: &str) -> String {
     let with = shrunk.bug.map_or(String::new(), |bug| format!(" with the bug {}", bug.name()));
-    format!("left of seed {seed}{with}: {}", shrunk.smallest.report.violations[0])
+    format!("left of {origin}{with}: {}", shrunk.smallest.report.violations[0])
 }
 
 fn summary(shrunk: &Shrunk, out: &Path) -> String {

@@ -14,7 +14,7 @@ use super::Struck;
 use crate::{
     check::{
         probe,
-        sums::{JOURNAL, PROPHET, STORE},
+        sums::{JOURNAL, PROPHET, PROPHET_JOURNAL, STORE},
     },
     env::Death,
     plan::{Damage, Kind, Part, Target},
@@ -55,16 +55,22 @@ pub async fn flip_bit(world: &World, node: Target, part: Part) -> Struck {
         world.restart(node);
         return Struck::Skipped;
     }
-    // Prophet's file is there on Prophet's nodes only.
-    let files = if part == Part::Any { [PROPHET, JOURNAL, STORE, STORE] } else { [STORE; 4] };
-    let file = files[world.knobs().seed as usize % files.len()];
+    // Prophet's files are there on Prophet's nodes only.
+    let file = match part {
+        Part::Any => [PROPHET, JOURNAL, STORE, STORE][world.knobs().seed as usize % 4],
+        Part::Log | Part::Data => STORE,
+        Part::ProphetJournal => PROPHET_JOURNAL,
+    };
     let aim = match part {
         Part::Any => (file == JOURNAL).then_some(JOURNAL_USED),
+        Part::ProphetJournal => Some(JOURNAL_USED),
         Part::Log => place_of_a_row(world, node, Table::Log),
         Part::Data => place_of_a_row(world, node, Table::Data),
     };
     let is_aimed = aim.is_some() || part == Part::Any;
-    let is_spoiled = is_aimed && (world.spoil(node, file, aim.clone()) || world.spoil(node, STORE, aim));
+    let may_be_another = part != Part::ProphetJournal;
+    let is_spoiled =
+        is_aimed && (world.spoil(node, file, aim.clone()) || may_be_another && world.spoil(node, STORE, aim));
     if is_spoiled {
         world.record().fault(Kind::BitFlip, world.now(), &format!("node{node}, {part:?}"));
     }

@@ -14,7 +14,7 @@ mod damage;
 mod disk;
 mod network;
 mod process;
-mod stranger;
+pub(crate) mod stranger;
 
 use std::time::Duration;
 

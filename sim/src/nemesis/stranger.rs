@@ -17,14 +17,14 @@ use matrixkv::{
     types::{Boot, CallId, ClusterId, NodeToken, StoreId},
     wire::{Body, Envelope, Request},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::Struck;
 use crate::{
     check::{Invariant, probe},
-    env::{SimEnv, SimStream},
     knobs::Transport,
     plan::{Kind, Stranger},
+    workload::Ground,
     world::{FIRST_CLIENT, World},
 };
 
@@ -46,26 +46,46 @@ async fn talk(world: &World, node: usize, who: Stranger) -> Struck {
     // Behind the numbers of all clients.
     let (own, life) = (FIRST_CLIENT + world.knobs().lanes(), world.life(node));
     let (env, address) = (world.env(own), world.knobs().config(node).addr_advertise_raft);
-    let Some(mut stream) = within(&env, PATIENCE, say(&env, &address, &words(who))).await.flatten() else {
-        return Struck::Skipped;
-    };
-    world.record().fault(Kind::Stranger, world.now(), &format!("{who:?} at node{node}"));
+    let Some(stream) = enter(world, &env, (node, &address), who).await else { return Struck::Skipped };
     if who == Stranger::HalfFrame {
         // As long as it is open: a stream that was closed ends in an orderly way.
         world.net().reset(own, node);
         return Struck::Yes;
     }
-    match within(&env, PATIENCE, hear(&mut stream)).await.flatten() {
-        Some(Frame::Refusal(_)) => world.record().count("strangers refused", 1),
-        // Another life may have lost its folder, and is in no cluster.
-        Some(answer) if world.life(node) == life => {
+    // Another life may have lost its folder, and is in no cluster.
+    listen(world, &env, (node, stream), who, || world.life(node) == life).await;
+    Struck::Yes
+}
+
+/// Connects to a node at its address and says the first words; a fault that happened if there was somebody to hear them.
+pub(crate) async fn enter<G: Ground>(
+    ground: &G,
+    env: &G::Env,
+    (node, address): (usize, &str),
+    who: Stranger,
+) -> Option<<G::Env as Env>::Stream> {
+    let stream = within(env, PATIENCE, say(env, address, &words(who))).await.flatten()?;
+    ground.record().fault(Kind::Stranger, ground.now(), &format!("{who:?} at node{node}"));
+    Some(stream)
+}
+
+/// Hears what a node answers, which must be a refusal as long as it `is_in_a_cluster`. R: no stranger is let in.
+pub(crate) async fn listen<G: Ground>(
+    ground: &G,
+    env: &G::Env,
+    (node, mut stream): (usize, <G::Env as Env>::Stream),
+    who: Stranger,
+    is_in_a_cluster: impl Fn() -> bool,
+) {
+    match within(env, PATIENCE, hear(&mut stream)).await.flatten() {
+        Some(Frame::Refusal(_)) => ground.record().count("strangers refused", 1),
+        Some(answer) if is_in_a_cluster() => {
             let message = format!("node{node} let a stranger in ({who:?}) and answered {answer:?}");
-            world.record().violation(Invariant::Ranges, world.now(), message);
+            ground.record().violation(Invariant::Ranges, ground.now(), message);
         }
         // The node died, or its links are bad.
         _ => {}
     }
-    Struck::Yes
 }
 
 /// A hello, and right behind it a question; or half of a hello.
@@ -88,14 +108,14 @@ fn words(who: Stranger) -> Vec<u8> {
     words
 }
 
-async fn say(env: &SimEnv, address: &str, words: &[u8]) -> Option<SimStream> {
+async fn say<E: Env>(env: &E, address: &str, words: &[u8]) -> Option<E::Stream> {
     let mut stream = env.connect(address).await.ok()?;
     stream.write_all(words).await.ok()?;
     Some(stream)
 }
 
 /// The first that comes back.
-async fn hear(stream: &mut SimStream) -> Option<Frame> {
+async fn hear(stream: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
     let mut input = BytesMut::new();
     loop {
         if let Some(frame) = take_first(&mut input).ok()? {

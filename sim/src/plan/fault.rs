@@ -74,6 +74,8 @@ pub enum Part {
     Log,
     /// Those that hold a row of a replica's data.
     Data,
+    /// Those in use of the journal of Prophet's file, on a node that is a member of Prophet's. Random plans do not draw it.
+    ProphetJournal,
 }
 
 /// Who connects to a node and is no peer.

@@ -93,7 +93,7 @@ fn disks_are_full() {
     }
 }
 
-/// 28 and 29, L, D, E: a bit of a node's files flips while it is down, in an entry of a log, among the data, or anywhere. Whatever it
+/// 28 and 29, L, D, E: a bit of a node's files flips while it is down, in an entry of a log, among the data, in Prophet's journal, or anywhere. Whatever it
 /// reads of that is noticed and never served, and the others go on. Seen to fail when blocks are read without their checksum.
 #[test]
 fn a_bit_flips_at_rest() {
@@ -109,6 +109,7 @@ fn a_bit_flips_at_rest() {
     assert!(noticed(Part::Any, 0..4) > 0, "no bit was where anybody looked");
     assert_eq!(noticed(Part::Log, 4..8), 4, "a node reads all of its logs when it starts");
     assert!(noticed(Part::Data, 8..12) > 0, "no key was read on the node whose row it was");
+    assert!(noticed(Part::ProphetJournal, 12..15) > 0, "no member of Prophet's reads its journal when it starts");
 }
 
 /// 31, D, E, R: a node returns with a copy of its folder that was made one life ago: the copy comes to a life of the same number,
