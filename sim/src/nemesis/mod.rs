@@ -56,8 +56,9 @@ pub async fn heal(world: &World, nemesis: Nemesis) {
     for node in world.crashed() {
         world.end(node, Death::Power);
     }
-    // A restart that was cut short leaves a node that stops and that nobody would start again.
-    for node in world.nodes_in(State::Stopping) {
+    // A restart that was cut short leaves a node that stops and that nobody would start again; so does an error of a disk that
+    // its node has not heard of yet.
+    for node in world.nodes_in(State::Stopping).into_iter().chain(world.erred()) {
         world.end(node, Death::Process);
     }
     // What was killed now, or by a fault that was cut short, still has destructors to run.

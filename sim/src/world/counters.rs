@@ -46,6 +46,7 @@ impl World {
         self.0.record.count("messages late", net.late);
         let disks: Vec<_> = self.nodes().iter().map(|node| node.disk.counters()).collect();
         self.0.record.count("syncs", disks.iter().map(|disk| disk.syncs).sum());
+        self.0.record.count("errors of disks", disks.iter().map(|disk| disk.errors).sum());
         self.0.record.count("bytes lost at power cuts", disks.iter().map(|disk| disk.bytes_lost).sum());
     }
 }

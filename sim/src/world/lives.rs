@@ -253,6 +253,13 @@ impl World {
         (0..nodes.len()).filter(|node| nodes[*node].state != State::Down && nodes[*node].disk.crashed()).collect()
     }
 
+    /// The nodes that run although an operation of their disk failed.
+    pub fn erred(&self) -> Vec<usize> {
+        let nodes = self.nodes();
+        let runs = |node: &usize| matches!(nodes[*node].state, State::Up | State::Paused);
+        (0..nodes.len()).filter(runs).filter(|node| nodes[*node].disk.failed()).collect()
+    }
+
     /// Ends what the disks still have before them.
     pub fn heal_disks(&self) {
         let disks: Vec<_> = self.nodes().iter().map(|node| node.disk.clone()).collect();

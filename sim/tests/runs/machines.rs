@@ -71,6 +71,24 @@ fn a_sync_fails_once() {
     at_least(&report, "fault disk-error", 12);
 }
 
+/// V: disks err just when all is healed, and some nodes hear of it after that: they stop all the same, and somebody starts them
+/// again. Seen to fail when who heals looks only for nodes that are down by then (seed 1798400202505 of `disk`).
+#[test]
+fn disks_err_as_all_is_healed() {
+    let mut errors = 0;
+    for n in 0..6 {
+        let heal_at = secs(9);
+        let err =
+            |node| Fault::DiskError { node: Target::Node(node), on: Access::Change, operation: 1, down: millis(300) };
+        let plan = Plan { heal_at, ..Plan::empty(secs(12)) };
+        let plan = (0..4).fold(plan, |plan, node| plan.with(heal_at - millis(1) * (n + 1), err(node)));
+        let knobs = Knobs { nodes: 4, starts: vec![secs(0); 4], ..patient(busy(250 + n as u64)) };
+        let report = must_hold(Knobs { disk_latency: (millis(4), millis(12)), ..knobs }, plan);
+        errors += report.counters.get("errors of disks");
+    }
+    assert!(errors >= 6, "{errors}");
+}
+
 /// 26, L, V: the disks of nodes are nearly full, two at a time: writes are refused before one fails, and done
 /// again when there is room; reads go on all the while. Seen to fail when nobody looks at the room, and when who has none
 /// refuses reads as well.
