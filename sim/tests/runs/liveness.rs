@@ -22,8 +22,8 @@ const STRETCH: Duration = Duration::from_secs(30);
 const MINORITY: [usize; 2] = [2, 4];
 
 /// 51, V: two of five nodes are deaf, mute or slow for an hour, each in turn and never well in between, and all the while every key
-/// is read and written, by clients that ask the ill nodes as well. It is patient: what it demands holds by more than one rule, each of
-/// which has a scenario below that fails without it.
+/// is read and written, by clients that ask the ill nodes as well. It is patient, and what it demands holds by more than one rule; the
+/// scenarios below ask for these sooner.
 #[test]
 fn two_of_five_are_ill_for_an_hour() {
     let knobs = Knobs { think_max: millis(500), ..everywhere(52) };
@@ -46,8 +46,8 @@ fn two_of_five_are_ill_for_an_hour() {
 }
 
 /// 51, V: a node that leads shards hears nobody any more, and all hear it. After some seconds its connections break, since nobody
-/// hears what it confirms, and it is silent too; it must have stepped down before that, so that every key is read and written. Seen to fail when
-/// leaders neither check their quorum nor count their rounds; one of the two is enough.
+/// is heard by it to confirm what they say, and it is silent too; it must have stepped down before that, so that every key is read and
+/// written. Seen to fail when leaders neither check their quorum nor count their rounds; one of the two is enough.
 #[test]
 fn a_deaf_leader_steps_down() {
     for seed in 90..95 {

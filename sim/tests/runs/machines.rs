@@ -71,8 +71,8 @@ fn a_sync_fails_once() {
     at_least(&report, "fault disk-error", 12);
 }
 
-/// V: disks err just when all is healed, and some nodes hear of it after that: they stop all the same, and somebody starts them
-/// again. Seen to fail when who heals looks only for nodes that are down by then (seed 1798400202505 of `disk`).
+/// V: disks err just before all is healed, and some nodes have not heard of it by then: who heals ends their lives and starts them
+/// again. Seen to fail when it looks only for nodes that are down already (seed 1798400202505 of `disk`).
 #[test]
 fn disks_err_as_all_is_healed() {
     let mut errors = 0;
@@ -111,8 +111,9 @@ fn disks_are_full() {
     }
 }
 
-/// 28 and 29, L, D, E: a bit of a node's files flips while it is down, in an entry of a log, among the data, in Prophet's journal, or anywhere. Whatever it
-/// reads of that is noticed and never served, and the others go on. Seen to fail when blocks are read without their checksum.
+/// 28 and 29, L, D, E: a bit of a node's files flips while it is down, in an entry of a log, among the data, in Prophet's journal,
+/// or anywhere. Whatever it reads of that is noticed and never served, and the others go on. Seen to fail when blocks are read
+/// without their checksum, and when a journal that lacks what was durable is opened.
 #[test]
 fn a_bit_flips_at_rest() {
     let noticed = |part, seeds: std::ops::Range<u64>| -> u64 {
